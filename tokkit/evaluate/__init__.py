@@ -1,0 +1,1 @@
+"""Originals and reconstructions to tables and reports."""

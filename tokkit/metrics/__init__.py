@@ -1,0 +1,1 @@
+"""What a reconstruction lost, each definition in its name."""

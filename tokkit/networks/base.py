@@ -1,0 +1,78 @@
+"""What every encoder and decoder is: tensors to latents and back. Knows no codes."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, NamedTuple
+
+from torch import Tensor, nn
+
+Grid = tuple[int, ...]
+
+
+class Latents(NamedTuple):
+    """What an encoder makes of its input.
+
+    Attributes:
+        values: [B, N, D].
+        grid: the spatial arrangement behind the latents: (H, W), (T,), (T, H, W), or () for a set. N equals its product where every
+            cell has one latent; 1D tokenizers keep the patch grid here, because the decoder needs it, and N is their number of tokens.
+    """
+
+    values: Tensor
+    grid: Grid
+
+
+class Encoder(nn.Module):
+    """Base of encoders.
+
+    Attributes:
+        channels: C of the input [B, C, *spatial].
+        dim: D of the latents.
+        rank: the number of spatial axes of the input.
+        stride: every spatial axis of the input must be a multiple of it; the tokenizer pads.
+    """
+
+    kind: ClassVar[str] = "encoder"
+    channels: int
+    dim: int
+    rank: int
+    stride: int
+
+    def forward(self, inputs: Tensor) -> Latents:
+        """Encode [B, C, *spatial]; pictures are in [-1, 1]."""
+        raise NotImplementedError
+
+    @classmethod
+    def example_options(cls) -> dict[str, Any]:
+        """Small options that a contract test builds this encoder with."""
+        return {}
+
+
+class Decoder(nn.Module):
+    """Base of decoders.
+
+    Attributes:
+        channels: C of the output.
+        dim: D of the latents it takes.
+        stride: the size of the output over that of the grid.
+    """
+
+    kind: ClassVar[str] = "decoder"
+    channels: int
+    dim: int
+    rank: int
+    stride: int
+
+    def forward(self, latents: Tensor, grid: Grid) -> Tensor:
+        """Decode [B, N, D] on a grid to [B, C, *spatial], spatial = grid * stride."""
+        raise NotImplementedError
+
+    @property
+    def last_layer(self) -> nn.Parameter:
+        """The weight of the final layer: what the adaptive adversarial weight of VQGAN measures gradients at."""
+        raise NotImplementedError
+
+    @classmethod
+    def example_options(cls) -> dict[str, Any]:
+        """Small options that a contract test builds this decoder with."""
+        return {}

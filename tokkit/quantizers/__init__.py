@@ -1,0 +1,1 @@
+"""Quantizers: latents to codes and back. One paper, one file; the registered name is the field's name for it."""
