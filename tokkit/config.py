@@ -172,10 +172,18 @@ def _value(annotation: Any, node: Node, path: str, problems: Problems, places: d
             problems.add(node.where, path, f"expected a mapping, got {_describe(node)}")
             return None
         options = check(node, typing.cast(type, annotation), path, problems, places)
-        return None if options is None else typing.cast(Any, annotation)(**options)
+        return None if options is None else _section(annotation, options, node.where, path, problems)
     if _is_structured(annotation):
         return _component(annotation.kind, node, path, problems, places)
     return _plain(annotation, node, path, problems)
+
+
+def _section(section: Any, options: dict[str, Any], where: Where, path: str, problems: Problems) -> Any:
+    try:
+        return section(**options)
+    except ValueError as error:
+        problems.add(where, path, str(error))
+        return None
 
 
 def _component(kind: str, node: Node, path: str, problems: Problems, places: dict[str, Where]) -> Spec | None:

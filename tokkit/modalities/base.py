@@ -72,8 +72,8 @@ class Modality(ABC):
         """Public range to the range that networks and losses see."""
 
     @abstractmethod
-    def denormalize(self, values: Tensor) -> Tensor:
-        """Back to the public range, clamped to it."""
+    def denormalize(self, values: Tensor, *, clamp: bool = True) -> Tensor:
+        """Back to the public range; clamped to it, unless a gradient has to pass."""
 
     def restore(self, values: Tensor, extras: tuple[float, ...]) -> Tensor:
         """Undo, after decoding, what `read` or `samples` did to one sample (a gain, a transform)."""

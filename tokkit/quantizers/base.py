@@ -41,12 +41,14 @@ class Quantizer(nn.Module):
         dim: D, the size of a latent.
         codebook_sizes: the size of each of the Q codebooks of a token.
         variable_length: whether `lookup` accepts any number of leading tokens (an ordered code).
+        variable_levels: whether `lookup` accepts any number of leading codebooks of each token (a residual code).
     """
 
     kind: ClassVar[str] = "quantizer"
     dim: int
     codebook_sizes: tuple[int, ...]
     variable_length: ClassVar[bool] = False
+    variable_levels: ClassVar[bool] = False
 
     def forward(self, latents: Tensor, grid: Grid | None = None) -> Quantized:
         """Quantize.

@@ -1,0 +1,27 @@
+# Everything runs in .venv, which the first target makes from constraints.txt.
+PYTHON ?= python3.11
+VENV := .venv
+STAMP := $(VENV)/.installed
+PIP := $(VENV)/bin/python -m pip
+
+.PHONY: install test lint demo clean
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
+	$(PIP) install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[test,cpu,tracking]"
+	touch $(STAMP)
+
+test: install lint
+	$(VENV)/bin/python -m pytest -m "not gpu" --durations=10
+
+lint: install
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+
+demo: install
+	$(VENV)/bin/tokkit demo
+
+clean:
+	rm -rf build dist *.egg-info demo

@@ -1,0 +1,201 @@
+"""The sections of a recipe. A recipe is everything that makes a tokenizer: its parts, its data, its losses and its training."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+import yaml
+from pydantic import Field
+
+from tokkit import config
+from tokkit.config import Where
+from tokkit.data.base import Source
+from tokkit.errors import RecipeError, TokkitError
+from tokkit.losses.base import Discriminator, Loss
+from tokkit.metrics.base import Metric
+from tokkit.modalities.base import Modality
+from tokkit.networks.base import Decoder, Encoder
+from tokkit.quantizers.base import Quantizer
+from tokkit.registry import Spec
+
+Positive = Annotated[int, Field(ge=1)]
+NonNegative = Annotated[int, Field(ge=0)]
+Weight = Annotated[float, Field(ge=0)]
+Rate = Annotated[float, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adversarial:
+    """Adversarial training.
+
+    Attributes:
+        discriminators: all of them judge; their losses add up.
+        loss: the pair of losses.
+        weight: of the generator's loss.
+        adaptive: multiply `weight` by VQGAN's ratio of gradient norms at the decoder's last layer.
+        start: the step from which the discriminator trains and the generator's loss counts.
+        lecam: weight of the LeCAM regularizer (https://arxiv.org/abs/2104.03310).
+        feature_matching: weight of the L1 between the discriminator's features of target and reconstruction.
+        lr: the discriminator's learning rate; the generator's when not given.
+    """
+
+    discriminators: tuple[Discriminator, ...]
+    loss: Literal["hinge", "nonsaturating", "lsgan"] = "hinge"
+    weight: Weight = 0.5
+    adaptive: bool = False
+    start: NonNegative = 0
+    lecam: Weight = 0.0
+    feature_matching: Weight = 0.0
+    lr: Rate | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train:
+    """How to train.
+
+    Attributes:
+        steps: optimizer steps.
+        batch_size: samples a step, over all processes and accumulated parts together.
+        lr: peak learning rate of AdamW.
+        betas, weight_decay: AdamW's.
+        schedule: the learning rate after warm-up.
+        warmup: steps of linear warm-up.
+        min_lr: where the cosine ends.
+        clip: largest gradient norm; none when not given.
+        precision: of the networks; quantizers compute in fp32 always.
+        accumulate: parts that a batch is computed in, one after the other.
+        ema: decay of the averaged weights, which are then the ones saved for use; none when not given.
+        seed: of initialization, data order and everything random in training.
+        workers: processes that read data.
+        compile: run the networks through torch.compile.
+        channels_last: memory layout of pictures on the GPU.
+        log_every, sample_every, checkpoint_every: steps between lines of metrics.jsonl, reconstruction pictures, and checkpoints.
+        trackers: accelerate's, such as "tensorboard".
+    """
+
+    steps: Positive
+    batch_size: Positive = 16
+    lr: Rate = 1e-4
+    betas: tuple[Fraction, Fraction] = (0.9, 0.95)
+    weight_decay: Weight = 0.0
+    schedule: Literal["constant", "cosine"] = "constant"
+    warmup: NonNegative = 0
+    min_lr: Weight = 0.0
+    clip: Rate | None = 1.0
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    accumulate: Positive = 1
+    ema: Fraction | None = None
+    seed: NonNegative = 0
+    workers: NonNegative = 0
+    compile: bool = False
+    channels_last: bool = False
+    log_every: Positive = 50
+    sample_every: Positive = 1000
+    checkpoint_every: Positive = 1000
+    trackers: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.batch_size % self.accumulate:
+            raise ValueError(f"accumulate={self.accumulate} must divide batch_size={self.batch_size}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    """What training measures on held-out data.
+
+    Attributes:
+        every: steps between evaluations.
+        metrics: on at most `limit` samples of `data` (the data section's validation split when not given).
+    """
+
+    every: Positive = 1000
+    limit: Positive = 32
+    metrics: tuple[Metric, ...] = ()
+    data: Source | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A checked recipe. Components are `Spec`s: `recipe.encoder.build()` makes one.
+
+    Attributes:
+        name: of the tokenizer, written into its token files.
+    """
+
+    modality: Modality
+    encoder: Encoder
+    quantizer: Quantizer
+    decoder: Decoder
+    name: str = ""
+    data: Source | None = None
+    losses: tuple[Loss, ...] = ()
+    adversarial: Adversarial | None = None
+    train: Train | None = None
+    evaluate: Evaluate = field(default_factory=Evaluate)
+
+    @classmethod
+    def load(cls, path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+        """Read and check a recipe.
+
+        Args:
+            path: a yaml file.
+            overrides: `key.sub=value`, checked like the file.
+
+        Raises:
+            RecipeError: with every problem, each as `file:line:col: path: message`.
+        """
+        problems = config.Problems()
+        node = config.override(config.read(path, problems), overrides, problems)
+        places: dict[str, Where] = {}
+        options = config.check(node, cls, "", problems, places)
+        if options is not None:
+            options.setdefault("name", Path(path).stem)
+            for part in ("modality", "encoder", "quantizer", "decoder"):
+                _try_build(options[part], part, places, problems)
+        problems.raise_if_any()
+        return cls(**options or {})
+
+    def section(self, name: str) -> Any:
+        """A section that the recipe may lack but the work at hand needs.
+
+        Raises:
+            RecipeError: it lacks it.
+        """
+        value = getattr(self, name)
+        if value is None or value == ():
+            raise RecipeError([f"recipe {self.name!r}: {name}: required for training, missing"])
+        return value
+
+    def to_yaml(self) -> str:
+        """The whole recipe, defaults written out: what a checkpoint keeps."""
+        return yaml.safe_dump(_plain(self), sort_keys=False, width=120)
+
+
+def _try_build(spec: Spec, path: str, places: dict[str, Where], problems: config.Problems) -> None:
+    """Let the constructor object to its options, on the meta device, where no weight costs memory."""
+    try:
+        with torch.device("meta"):
+            spec.build()
+    except (TokkitError, ValueError) as error:
+        problems.add(places[path], path, str(error))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Spec):
+        return _plain(value.to_dict())
+    if dataclasses.is_dataclass(value):
+        return {entry.name: _plain(getattr(value, entry.name)) for entry in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+__all__ = ["Adversarial", "Evaluate", "Recipe", "RecipeError", "Train"]

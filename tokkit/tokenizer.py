@@ -1,0 +1,323 @@
+"""A tokenizer: a modality, an encoder, a quantizer and a decoder, put together."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from tokkit import registry
+from tokkit.errors import InputError, TokenFileError
+from tokkit.files import replacing
+from tokkit.modalities.base import Modality, Sample
+from tokkit.modalities.padding import crop, pad_to_multiple, padded_size
+from tokkit.networks.base import Decoder, Encoder
+from tokkit.quantizers.base import Quantizer
+from tokkit.recipe import Recipe
+
+if TYPE_CHECKING:
+    from tokkit.tokens import Tokens
+
+RECIPE_FILE = "recipe.yaml"
+WEIGHTS_FILE = "model.safetensors"
+Precision = Literal["fp32", "bf16", "fp16"]
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass
+class TokenizerOutput:
+    """What a training step needs.
+
+    Attributes:
+        reconstruction: [B, C, *spatial] in the public range of the modality, not clamped.
+        codes: [B, N, Q] int64.
+        loss: scalar, the quantizer's weighted loss.
+        terms: its parts, for the log.
+    """
+
+    reconstruction: Tensor
+    codes: Tensor
+    loss: Tensor
+    terms: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Tokenizer(nn.Module):
+    """Turns files and tensors of one modality into discrete tokens and back.
+
+    Where the encoder's latents and the quantizer's, or the quantizer's and the decoder's, differ in size, a linear map stands between
+    them (VQGAN's quant_conv), so any quantizer plugs into any pair of networks.
+    """
+
+    def __init__(
+        self,
+        *,
+        modality: str | Modality,
+        encoder: Encoder,
+        quantizer: Quantizer,
+        decoder: Decoder,
+        name: str = "tokenizer",
+        precision: Precision = "fp32",
+    ):
+        """
+        Args:
+            modality: its name, or the object when it has options.
+            encoder, quantizer, decoder: built by `tokkit.build`.
+            name: written into token files.
+            precision: of the networks in `encode` and `decode`; quantizers compute in fp32 always.
+
+        Raises:
+            InputError: the parts do not fit together.
+        """
+        super().__init__()
+        self.modality: Modality = registry.build("modality", modality) if isinstance(modality, str) else modality
+        for part in (encoder, decoder):
+            if part.rank != self.modality.rank:
+                raise InputError(
+                    f"{type(part).__name__} works on rank {part.rank}, and {self.modality.name} has {self.modality.rank} spatial axes; "
+                    f"set rank={self.modality.rank} or pick another"
+                )
+        if encoder.stride != decoder.stride:
+            raise InputError(f"the encoder divides sizes by {encoder.stride} and the decoder multiplies them by {decoder.stride}; make them equal")
+        self.name = name
+        self.precision: Precision = precision
+        self.encoder = encoder
+        self.to_quantizer = nn.Identity() if encoder.dim == quantizer.dim else nn.Linear(encoder.dim, quantizer.dim)
+        self.quantizer = quantizer
+        self.to_decoder = nn.Identity() if quantizer.dim == decoder.dim else nn.Linear(quantizer.dim, decoder.dim)
+        self.decoder = decoder
+        self._fingerprint: tuple[tuple[tuple[int, int], ...], str] | None = None
+
+    def forward(self, batch: Tensor) -> TokenizerOutput:
+        """Reconstruct [B, C, *spatial] in the public range, through the codes."""
+        padded = pad_to_multiple(self.modality.normalize(batch), self.encoder.stride)
+        latents, grid = self.encoder(padded)
+        quantized = self.quantizer(self.to_quantizer(latents), grid)
+        decoded = self.decoder(self.to_decoder(quantized.latents), grid)
+        reconstruction = self.modality.denormalize(crop(decoded, batch.shape[2:]), clamp=False)
+        return TokenizerOutput(reconstruction, quantized.codes, quantized.loss, quantized.terms)
+
+    @torch.inference_mode()
+    def encode(self, inputs: Any, *, num_tokens: int | None = None, levels: int | None = None) -> Tokens:
+        """Tokens of one input or of several of one size.
+
+        Args:
+            inputs: a path, a tensor [C, *spatial] or [B, C, *spatial] in the public range, an object the modality knows (a PIL image), or
+                a list of them. Inputs of several sizes: `encode_each`.
+            num_tokens: keep this many leading tokens, where the quantizer orders them.
+            levels: keep this many leading codebooks of each token, where the quantizer is residual.
+
+        Raises:
+            InputError: an input cannot be read, sizes differ, or the quantizer cannot shorten its codes.
+        """
+        return self._encode_samples(self.modality.samples(inputs), num_tokens, levels)
+
+    def encode_each(self, inputs: Iterable[Any], *, batch_size: int = 16, num_tokens: int | None = None, levels: int | None = None) -> Iterator[Tokens]:
+        """Tokens of every input, in order, whatever their sizes; neighbours of one size are encoded together, up to `batch_size`."""
+        batch: list[Sample] = []
+        for sample in (sample for item in inputs for sample in self.modality.samples(item)):
+            if batch and (len(batch) == batch_size or self._padded(sample) != self._padded(batch[0])):
+                yield from self._encode_samples(batch, num_tokens, levels)
+                batch = []
+            batch.append(sample)
+        if batch:
+            yield from self._encode_samples(batch, num_tokens, levels)
+
+    @torch.inference_mode()
+    def decode(self, tokens: Tokens) -> Tensor:
+        """Reconstructions [B, C, *spatial] in the public range, at the original size.
+
+        Raises:
+            TokenFileError: the tokens are another tokenizer's.
+            InputError: the originals had several sizes; `decode_each` takes those.
+        """
+        each = self.decode_each(tokens)
+        if len({values.shape for values in each}) > 1:
+            sizes = ", ".join(str(size) for size in sorted(set(tokens.sizes)))
+            raise InputError(f"decode: the originals have several sizes ({sizes}), which make no single tensor; use decode_each")
+        return torch.stack(each)
+
+    @torch.inference_mode()
+    def decode_each(self, tokens: Tokens) -> list[Tensor]:
+        """Reconstructions [C, *spatial], one a sample, each at its original size."""
+        self.check_tokens(tokens)
+        codes = tokens.codes.to(self.device)
+        with self._autocast():
+            latents = self.quantizer.lookup(codes, tokens.grid)
+            decoded = self.decoder(self.to_decoder(latents.to(self.dtype)), tokens.grid)
+        values = self.modality.denormalize(decoded.float())
+        extras = tokens.extras or ((),) * len(tokens)
+        return [
+            self.modality.restore(crop(sample, size), extra) if size else self.modality.restore(sample, extra)
+            for sample, size, extra in zip(values, tokens.sizes, extras, strict=True)
+        ]
+
+    def check_tokens(self, tokens: Tokens) -> None:
+        """Refuse tokens that this tokenizer did not make."""
+        if tokens.fingerprint and tokens.fingerprint != self.fingerprint:
+            raise TokenFileError(
+                f"these tokens were made by {tokens.tokenizer or 'a tokenizer'!r} (fingerprint {tokens.fingerprint}), and this is "
+                f"{self.name!r} (fingerprint {self.fingerprint}); decode them with the tokenizer that made them"
+            )
+        sizes = self.quantizer.codebook_sizes
+        if tokens.codebook_sizes != sizes[: len(tokens.codebook_sizes)]:
+            raise TokenFileError(f"these tokens have codebooks of {tokens.codebook_sizes}, and {self.name!r} has {sizes}")
+
+    def write(self, path: str | Path, values: Tensor, *, force: bool = False) -> None:
+        """Write one reconstruction, [C, *spatial] or [1, C, *spatial].
+
+        Raises:
+            InputError: there are several, or the file exists and `force` is not set.
+        """
+        if values.ndim == self.modality.rank + 2:
+            if len(values) != 1:
+                raise InputError(f"write takes one sample and got {len(values)}; write values[i] one by one")
+            values = values[0]
+        self.modality.write(path, values, force=force)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.parameters()).dtype
+
+    @property
+    def fingerprint(self) -> str:
+        """32 hexadecimal digits that name these parts with these weights."""
+        state = self.state_dict()
+        key = tuple((tensor.data_ptr(), tensor._version) for tensor in state.values() if not tensor.is_inference())
+        if self._fingerprint is None or self._fingerprint[0] != key:
+            digest = hashlib.sha256(repr(self._parts()).encode())
+            for name in sorted(state):
+                tensor = state[name].detach().cpu().contiguous()
+                digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+                digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+            self._fingerprint = key, digest.hexdigest()[:32]
+        return self._fingerprint[1]
+
+    def save(self, folder: str | Path, *, recipe: Recipe | None = None, force: bool = False) -> None:
+        """Write `recipe.yaml` and `model.safetensors` into a folder.
+
+        Args:
+            folder: made where it is not there.
+            recipe: the training recipe, kept whole; the parts alone when not given.
+            force: replace a tokenizer that is there.
+
+        Raises:
+            InputError: a tokenizer is there and `force` is not set.
+        """
+        folder = Path(folder)
+        if (folder / WEIGHTS_FILE).exists() and not force:
+            raise InputError(f"{folder} holds a tokenizer already; pass force=True to replace it")
+        folder.mkdir(parents=True, exist_ok=True)
+        described = recipe or Recipe(name=self.name, **self._parts())
+        with replacing(folder / WEIGHTS_FILE) as part:
+            safetensors.torch.save_model(self, str(part), metadata={"fingerprint": self.fingerprint, "format": "pt"})
+        with replacing(folder / RECIPE_FILE) as part:
+            part.write_text(described.to_yaml(), encoding="utf-8")
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, *, device: str | torch.device = "cpu", precision: Precision = "fp32") -> Tokenizer:
+        """Load a tokenizer that `save` or training wrote.
+
+        Args:
+            folder: with `recipe.yaml` and `model.safetensors`.
+            device: where it will run.
+            precision: of the networks in `encode` and `decode`.
+
+        Raises:
+            InputError: the folder holds no tokenizer, the weights do not fit the recipe, or the device is not there.
+            RecipeError: the recipe is wrong.
+        """
+        folder = Path(folder)
+        missing = [name for name in (RECIPE_FILE, WEIGHTS_FILE) if not (folder / name).is_file()]
+        if missing:
+            raise InputError(f"{folder}: no tokenizer here, {' and '.join(missing)} missing; give the folder that `tokkit train` or `save` wrote")
+        tokenizer = cls.from_recipe(Recipe.load(folder / RECIPE_FILE), precision=precision)
+        try:
+            safetensors.torch.load_model(tokenizer, folder / WEIGHTS_FILE)
+        except (RuntimeError, safetensors.SafetensorError) as error:
+            raise InputError(f"{folder / WEIGHTS_FILE}: not the weights of {folder / RECIPE_FILE}: {error}") from error
+        return tokenizer.to(pick_device(device)).eval()
+
+    @classmethod
+    def from_recipe(cls, recipe: Recipe, *, precision: Precision = "fp32") -> Tokenizer:
+        """A tokenizer with fresh weights."""
+        parts = {part: getattr(recipe, part).build() for part in ("modality", "encoder", "quantizer", "decoder")}
+        return cls(**parts, name=recipe.name, precision=precision)
+
+    def _parts(self) -> dict[str, Any]:
+        return {part: registry.spec_of(getattr(self, part)) for part in ("modality", "encoder", "quantizer", "decoder")}
+
+    def _padded(self, sample: Sample) -> tuple[int, ...]:
+        return padded_size(sample.values.shape[1:], self.encoder.stride)
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        return nullcontext() if self.precision == "fp32" else torch.autocast(self.device.type, DTYPES[self.precision])
+
+    def _encode_samples(self, samples: list[Sample], num_tokens: int | None, levels: int | None) -> Tokens:
+        from tokkit.tokens import Tokens  # after the networks: reading token files must not wait for torch, nor the other way round
+
+        if not samples:
+            raise InputError("encode: nothing to encode, the list is empty")
+        sizes = {self._padded(sample) for sample in samples}
+        if len(sizes) > 1:
+            raise InputError(f"encode: inputs of several sizes ({', '.join(map(str, sorted(sizes)))}) make no single tensor; use encode_each")
+        batch = torch.stack([pad_to_multiple(sample.values, self.encoder.stride) for sample in samples])
+        values = self.modality.normalize(batch.to(self.device, self.dtype))
+        with torch.inference_mode(), self._autocast():
+            latents, grid = self.encoder(values)
+            codes = self.quantizer(self.to_quantizer(latents), grid).codes
+        return Tokens(
+            codes=self._shortened(codes, num_tokens, levels).cpu(),
+            codebook_sizes=self.quantizer.codebook_sizes[:levels],
+            grid=grid,
+            modality=self.modality.name,
+            tokenizer=self.name,
+            fingerprint=self.fingerprint,
+            sizes=tuple(tuple(sample.values.shape[1:]) for sample in samples),
+            names=tuple(sample.name for sample in samples),
+            extra_fields=self.modality.extra_fields,
+            extras=tuple(sample.extras for sample in samples),
+        )
+
+    def _shortened(self, codes: Tensor, num_tokens: int | None, levels: int | None) -> Tensor:
+        if num_tokens is not None:
+            if not self.quantizer.variable_length:
+                raise InputError(f"num_tokens={num_tokens}: the tokens of {self.name!r} have no order to cut; train with the quantizer `nested`")
+            if not 1 <= num_tokens <= codes.shape[1]:
+                raise InputError(f"num_tokens={num_tokens} must be 1 to {codes.shape[1]}")
+            codes = codes[:, :num_tokens]
+        if levels is not None:
+            if not self.quantizer.variable_levels:
+                raise InputError(f"levels={levels}: the codebooks of {self.name!r} are not residual; train with a residual quantizer such as `rvq`")
+            if not 1 <= levels <= codes.shape[2]:
+                raise InputError(f"levels={levels} must be 1 to {codes.shape[2]}")
+            codes = codes[..., :levels]
+        return codes
+
+
+def pick_device(device: str | torch.device) -> torch.device:
+    """A device that is there; "auto" is the GPU where there is one.
+
+    Raises:
+        InputError: the device is not there.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        picked = torch.device(device)
+    except RuntimeError as error:
+        raise InputError(f"device {device!r}: not a device; use cpu, cuda, cuda:1 or auto") from error
+    if picked.type == "cuda" and not torch.cuda.is_available():
+        raise InputError(f"device {device!r}: this machine has no CUDA GPU that torch can use; use cpu or auto")
+    return picked
