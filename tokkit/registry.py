@@ -28,6 +28,7 @@ PACKAGES = {
     "loss": "losses",
     "discriminator": "losses",
     "metric": "metrics",
+    "baseline": "baselines",
 }
 """Kind of component -> the sub-package of tokkit that holds tokkit's own."""
 

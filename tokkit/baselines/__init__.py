@@ -1,0 +1,1 @@
+"""Classical codecs that tokenizers are judged beside, one file each."""
