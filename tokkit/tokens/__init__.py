@@ -4,7 +4,7 @@
     TokenReader   random access to a file of many samples       reader.py
     TokenWriter   makes a file sample by sample                 writer.py
     flatten_codes, unflatten_codes                              vocabulary.py
-    the bytes of the file                                       cursor.py header.py record.py index.py scan.py
+    the bytes of the file                                       cursor.py header.py record.py payload.py index.py scan.py
 
 The format is described in docs/token-file.md. Nothing here knows a tokenizer, and importing it does not import torch.
 """

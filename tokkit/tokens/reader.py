@@ -14,7 +14,8 @@ from tokkit.errors import InputError, TokenFileError
 from tokkit.tokens.cursor import Malformed
 from tokkit.tokens.header import decode_header
 from tokkit.tokens.index import decode_index
-from tokkit.tokens.record import MAX_FREE_CODES, SampleInfo, check_record, decode_codes, decode_info
+from tokkit.tokens.payload import MAX_FREE_CODES, unpack_codes
+from tokkit.tokens.record import SampleInfo, check_record, decode_info
 from tokkit.tokens.scan import scan
 
 if TYPE_CHECKING:
@@ -172,9 +173,9 @@ class TokenReader:
 
     def _decode(self, i: int, info: SampleInfo) -> np.ndarray:
         try:
-            return decode_codes(self.header, self._buffer, info)
-        except Malformed as error:
-            raise DamagedSampleError(self.path, self._number(i), error.offset, error.problem) from error
+            return unpack_codes(self.header, self._buffer[info.payload : info.payload_end], info.positions)
+        except InputError as error:
+            raise DamagedSampleError(self.path, self._number(i), info.payload, str(error)) from error
 
     def _tokens(self, infos: list[SampleInfo], codes: np.ndarray) -> Tokens:
         import torch

@@ -13,6 +13,7 @@ from tokkit.files import refuse_overwrite, replacing
 from tokkit.tokens.cursor import Malformed
 from tokkit.tokens.header import TokenHeader, decode_header, encode_header
 from tokkit.tokens.index import encode_index
+from tokkit.tokens.payload import pack_codes
 from tokkit.tokens.record import check_record, decode_info, encode_record
 from tokkit.tokens.scan import scan
 
@@ -44,6 +45,7 @@ class TokenWriter:
         self.resumed: tuple[str, ...] = ()
         self._force = force
         self._part = self.path.with_name(self.path.name + ".part")
+        self._first = len(encode_header(header))
         self._lengths: list[int] = []
         refuse_overwrite(self.path, force=force)
         self._file = _open_alone(self._part)
@@ -81,6 +83,9 @@ class TokenWriter:
         if self._file.closed:
             return
         with self._file:
+            self._file.flush()
+            if os.fstat(self._file.fileno()).st_size != self._first + sum(self._lengths):
+                raise InputError(f"{self._part}: a write to it failed; use resume=True to keep the intact samples")
             self._file.write(encode_index(self._lengths))
             self._file.flush()
             os.fsync(self._file.fileno())
@@ -102,8 +107,10 @@ class TokenWriter:
         with mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ) as part:
             try:
                 header, end = decode_header(part)
-            except Malformed:
-                return False
+            except Malformed as error:
+                if encode_header(self.header).startswith(part[:]):
+                    return False
+                raise InputError(f"{self._part}: cannot resume: {error}; delete it to begin anew") from error
             difference = header.difference(self.header)
             if difference:
                 raise InputError(f"{self._part}: cannot resume: it has {difference}; delete it to begin anew")
@@ -138,10 +145,10 @@ def save_tokens(tokens: Tokens, path: Path, force: bool) -> None:
 
 def encode_samples(tokens: Tokens) -> list[bytes]:
     """Each sample of `tokens` as the bytes of its record. Raises InputError."""
-    header = tokens.header
-    codes = tokens.codes.cpu().numpy()
-    samples = zip(tokens.names, tokens.sizes, tokens.extras, codes, strict=True)
-    return [encode_record(header, name, tokens.grid, size, extras, own) for name, size, extras, own in samples]
+    packed = pack_codes(tokens.header, tokens.codes.cpu().numpy())
+    positions = tokens.codes.shape[1]
+    samples = zip(tokens.names, tokens.sizes, tokens.extras, packed, strict=True)
+    return [encode_record(name, tokens.grid, positions, size, extras, row.tobytes()) for name, size, extras, row in samples]
 
 
 def _open_alone(part: Path) -> BinaryIO:
