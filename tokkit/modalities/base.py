@@ -5,9 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, BinaryIO, ClassVar
 
+import torch
 from torch import Tensor
+
+from tokkit.errors import InputError
 
 
 @dataclass
@@ -44,8 +47,12 @@ class Modality(ABC):
     extra_fields: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
-    def read(self, path: str | Path) -> Sample:
-        """Read a file.
+    def read(self, file: str | Path | BinaryIO, *, name: str = "") -> Sample:
+        """Read a file, or the bytes of one.
+
+        Args:
+            file: a path, or a binary file object (a member of a shard).
+            name: what messages and the sample call a file object.
 
         Raises:
             InputError: the file is missing, damaged or holds something else; the message names it.
@@ -78,3 +85,46 @@ class Modality(ABC):
     def restore(self, values: Tensor, extras: tuple[float, ...]) -> Tensor:
         """Undo, after decoding, what `read` or `samples` did to one sample (a gain, a transform)."""
         return values
+
+    def crop(
+        self,
+        values: Tensor,
+        size: int,
+        *,
+        generator: torch.Generator,
+        center: bool = False,
+        resize: bool = False,
+        flip: bool = False,
+    ) -> Tensor:
+        """One training example of a sample: `size` long along every spatial axis.
+
+        Args:
+            values: [C, *spatial], float32 in the public range, or uint8 steps of 1/255 of it (pictures kept in memory).
+            size: of the result. A shorter axis is repeated at its end.
+            generator: every random choice comes from it.
+            center: take the middle instead of a random place.
+            resize: scale the sample before it is cut, where that makes sense.
+            flip: mirror half of the examples, where that makes sense.
+
+        Returns:
+            [C, size, ...], float32 or the dtype of `values`.
+
+        Raises:
+            InputError: this modality cannot be resized or flipped.
+        """
+        for option, wanted in (("resize", resize), ("flip", flip)):
+            if wanted:
+                raise InputError(f"{option}: not possible for {self.name}, only for pictures; leave it out")
+        for axis in range(1, values.ndim):
+            values = _window(values, axis, size, None if center else generator)
+        return values
+
+
+def _window(values: Tensor, axis: int, size: int, generator: torch.Generator | None) -> Tensor:
+    """`size` entries along one axis, from a random place, or from the middle without a generator."""
+    spare = values.shape[axis] - size
+    if spare < 0:
+        last = values.narrow(axis, values.shape[axis] - 1, 1)
+        return torch.cat([values, last.repeat_interleave(-spare, axis)], axis)
+    start = spare // 2 if generator is None else int(torch.randint(spare + 1, (), generator=generator))
+    return values.narrow(axis, start, size)

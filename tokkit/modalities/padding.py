@@ -1,0 +1,53 @@
+"""Sizes that networks can take: pad at the end to a multiple of the stride, and cut back afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from tokkit.errors import InputError
+
+
+def padded_size(size: Sequence[int], stride: int | Sequence[int]) -> tuple[int, ...]:
+    """The spatial size after `pad_to_multiple`: each entry rounded up to a multiple of the stride (of its own, where there are several)."""
+    return tuple(-(-length // step) * step for length, step in zip(size, _strides(stride, len(size)), strict=True))
+
+
+def pad_to_multiple(values: Tensor, stride: int | Sequence[int], *, rank: int = 2) -> Tensor:
+    """Repeat the last entry of each spatial axis until its length is a multiple of the stride.
+
+    Args:
+        values: [..., *spatial], any dtype; a spatial axis may be shorter than the stride.
+        stride: one for all spatial axes, or one each.
+        rank: the number of spatial axes, which are the last ones.
+
+    Returns:
+        [..., *padded]; `values` itself where nothing is to be done.
+
+    Raises:
+        InputError: a spatial axis is empty, or there are fewer axes than `rank`.
+    """
+    if values.ndim < rank or 0 in values.shape[values.ndim - rank :]:
+        raise InputError(f"cannot pad {tuple(values.shape)}: need {rank} spatial axes at the end, none of them empty")
+    for axis, step in enumerate(_strides(stride, rank), start=values.ndim - rank):
+        missing = -values.shape[axis] % step
+        if missing:
+            last = values.narrow(axis, values.shape[axis] - 1, 1)
+            values = torch.cat([values, last.expand(*(missing if i == axis else -1 for i in range(values.ndim)))], axis)
+    return values
+
+
+def crop(values: Tensor, size: Sequence[int]) -> Tensor:
+    """The first `size` entries of the last `len(size)` axes: undoes `pad_to_multiple`. A view."""
+    for axis, length in enumerate(size, start=values.ndim - len(size)):
+        values = values.narrow(axis, 0, length)
+    return values
+
+
+def _strides(stride: int | Sequence[int], rank: int) -> tuple[int, ...]:
+    strides = (stride,) * rank if isinstance(stride, int) else tuple(stride)
+    if len(strides) != rank or min(strides, default=1) < 1:
+        raise InputError(f"stride {stride}: need one number >= 1, or one for each of the {rank} spatial axes")
+    return strides
