@@ -34,3 +34,18 @@ class Metric(ABC):
 
 class MetricFailure(Exception):
     """This metric has no value for this sample; the message says why."""
+
+
+def check_pair(metric: str, original: Tensor, reconstruction: Tensor) -> None:
+    """Refuse a pair that a metric would give a meaningless number for.
+
+    Raises:
+        MetricFailure: the shapes differ, there are no values, or some are not finite.
+    """
+    if original.shape != reconstruction.shape:
+        raise MetricFailure(f"{metric}: the original is {tuple(original.shape)} and the reconstruction {tuple(reconstruction.shape)}")
+    if not original.numel():
+        raise MetricFailure(f"{metric}: no values to compare, the shape is {tuple(original.shape)}")
+    for which, values in (("original", original), ("reconstruction", reconstruction)):
+        if not values.isfinite().all():
+            raise MetricFailure(f"{metric}: the {which} has values that are not finite")

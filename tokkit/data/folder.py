@@ -1,0 +1,75 @@
+"""A folder of files."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from tokkit.data.base import Crop, Source, Split
+from tokkit.errors import InputError
+from tokkit.modalities.base import Modality, Sample
+from tokkit.registry import register
+
+
+class File(NamedTuple):
+    """A file: the folder, and its path in there with "/"."""
+
+    folder: str
+    path: str
+
+
+@register("data", "folder")
+class Folder(Source):
+    """Every file in a folder whose suffix the modality knows, sorted by path; hidden files are left out."""
+
+    def __init__(
+        self,
+        *,
+        path: str,
+        val: str | None = None,
+        recursive: bool = True,
+        size: int = 256,
+        crop: Crop = "random",
+        resize: bool = False,
+        flip: bool = False,
+        cache: bool = False,
+    ):
+        """
+        Args:
+            path: the folder.
+            val: the folder of the held-out split "val"; without it, that split is `path` too.
+            recursive: look into sub-folders.
+            size, crop, resize, flip, cache: see `Source`.
+        """
+        super().__init__(size=size, crop=crop, resize=resize, flip=flip, cache=cache)
+        self.path = path
+        self.val = val
+        self.recursive = recursive
+
+    def find(self, modality: Modality, split: Split) -> list[File]:
+        root = Path(self.val if split == "val" and self.val is not None else self.path).expanduser()
+        if not root.exists():
+            raise InputError(f"{root}: no such folder")
+        if not root.is_dir():
+            hint = "; use the data source `shards` for tar files" if ".tar" in root.name else ""
+            raise InputError(f"{root}: a file, expected a folder{hint}")
+        found = []
+        for folder, below, files in os.walk(root, onerror=_refuse):
+            below[:] = [name for name in below if self.recursive and not name.startswith(".")]
+            inside = Path(folder).relative_to(root)
+            for name in files:
+                if name.lower().endswith(modality.suffixes) and not name.startswith("."):
+                    found.append(File(str(root), (inside / name).as_posix()))
+        if not found:
+            raise InputError(f"{root}: no {modality.name} files in this folder (looked for {', '.join(modality.suffixes)})")
+        return sorted(found)
+
+    def load(self, item: File, modality: Modality) -> Sample:
+        sample = modality.read(Path(item.folder) / item.path)
+        sample.name = Path(item.path).with_suffix("").as_posix()
+        return sample
+
+
+def _refuse(error: OSError) -> None:
+    raise InputError(f"{error.filename}: cannot look into the folder: {error.strerror}") from error
