@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import safetensors
 import safetensors.torch
@@ -22,9 +22,7 @@ from tokkit.modalities.padding import crop, pad_to_multiple, padded_size
 from tokkit.networks.base import Decoder, Encoder
 from tokkit.quantizers.base import Quantizer
 from tokkit.recipe import Recipe
-
-if TYPE_CHECKING:
-    from tokkit.tokens import Tokens
+from tokkit.tokens import TokenHeader, Tokens
 
 RECIPE_FILE = "recipe.yaml"
 WEIGHTS_FILE = "model.safetensors"
@@ -85,7 +83,9 @@ class Tokenizer(nn.Module):
                     f"set rank={self.modality.rank} or pick another"
                 )
         if encoder.stride != decoder.stride:
-            raise InputError(f"the encoder divides sizes by {encoder.stride} and the decoder multiplies them by {decoder.stride}; make them equal")
+            raise InputError(
+                f"the encoder divides sizes by {encoder.stride} and the decoder multiplies them by {decoder.stride}; make them equal"
+            )
         self.name = name
         self.precision: Precision = precision
         self.encoder = encoder
@@ -117,18 +117,64 @@ class Tokenizer(nn.Module):
         Raises:
             InputError: an input cannot be read, sizes differ, or the quantizer cannot shorten its codes.
         """
-        return self._encode_samples(self.modality.samples(inputs), num_tokens, levels)
+        return self.encode_samples(self.modality.samples(inputs), num_tokens=num_tokens, levels=levels)
 
-    def encode_each(self, inputs: Iterable[Any], *, batch_size: int = 16, num_tokens: int | None = None, levels: int | None = None) -> Iterator[Tokens]:
+    def encode_each(
+        self, inputs: Iterable[Any], *, batch_size: int = 16, num_tokens: int | None = None, levels: int | None = None
+    ) -> Iterator[Tokens]:
         """Tokens of every input, in order, whatever their sizes; neighbours of one size are encoded together, up to `batch_size`."""
         batch: list[Sample] = []
         for sample in (sample for item in inputs for sample in self.modality.samples(item)):
-            if batch and (len(batch) == batch_size or self._padded(sample) != self._padded(batch[0])):
-                yield from self._encode_samples(batch, num_tokens, levels)
+            if batch and (len(batch) == batch_size or self.padded_size(sample) != self.padded_size(batch[0])):
+                yield from self.encode_samples(batch, num_tokens=num_tokens, levels=levels)
                 batch = []
             batch.append(sample)
         if batch:
-            yield from self._encode_samples(batch, num_tokens, levels)
+            yield from self.encode_samples(batch, num_tokens=num_tokens, levels=levels)
+
+    @torch.inference_mode()
+    def encode_samples(self, samples: list[Sample], *, num_tokens: int | None = None, levels: int | None = None) -> Tokens:
+        """`encode` for samples that the modality has read already."""
+        if not samples:
+            raise InputError("encode: nothing to encode, the list is empty")
+        sizes = {self.padded_size(sample) for sample in samples}
+        if len(sizes) > 1:
+            listed = ", ".join(map(str, sorted(sizes)))
+            raise InputError(f"encode: inputs of several sizes ({listed}) make no single tensor; use encode_each")
+        batch = torch.stack([pad_to_multiple(sample.values, self.encoder.stride) for sample in samples])
+        values = self.modality.normalize(batch.to(self.device, self.dtype, non_blocking=True))
+        with self._autocast():
+            latents, grid = self.encoder(values)
+            codes = self.quantizer(self.to_quantizer(latents), grid).codes
+        header = self.header(levels=levels)
+        return Tokens(
+            codes=self._shortened(codes, num_tokens, levels).cpu(),
+            codebook_sizes=header.codebook_sizes,
+            grid=grid,
+            modality=header.modality,
+            tokenizer=header.tokenizer,
+            fingerprint=header.fingerprint,
+            sizes=tuple(tuple(sample.values.shape[1:]) for sample in samples),
+            names=tuple(sample.name for sample in samples),
+            sample_rate=header.sample_rate,
+            extra_fields=header.extra_fields,
+            extras=tuple(sample.extras for sample in samples),
+        )
+
+    def header(self, *, levels: int | None = None) -> TokenHeader:
+        """What all token files of this tokenizer say at their beginning."""
+        return TokenHeader(
+            codebook_sizes=self.quantizer.codebook_sizes[:levels],
+            modality=self.modality.name,
+            tokenizer=self.name,
+            fingerprint=self.fingerprint,
+            sample_rate=self.modality.sample_rate,
+            extra_fields=self.modality.extra_fields,
+        )
+
+    def padded_size(self, sample: Sample) -> tuple[int, ...]:
+        """The size at which the encoder sees a sample: the next multiple of its stride."""
+        return padded_size(sample.values.shape[1:], self.encoder.stride)
 
     @torch.inference_mode()
     def decode(self, tokens: Tokens) -> Tensor:
@@ -147,28 +193,31 @@ class Tokenizer(nn.Module):
     @torch.inference_mode()
     def decode_each(self, tokens: Tokens) -> list[Tensor]:
         """Reconstructions [C, *spatial], one a sample, each at its original size."""
-        self.check_tokens(tokens)
+        self.check_header(tokens.header)
         codes = tokens.codes.to(self.device)
         with self._autocast():
             latents = self.quantizer.lookup(codes, tokens.grid)
             decoded = self.decoder(self.to_decoder(latents.to(self.dtype)), tokens.grid)
         values = self.modality.denormalize(decoded.float())
-        extras = tokens.extras or ((),) * len(tokens)
         return [
-            self.modality.restore(crop(sample, size), extra) if size else self.modality.restore(sample, extra)
-            for sample, size, extra in zip(values, tokens.sizes, extras, strict=True)
+            self.modality.restore(crop(sample, size) if size else sample, extras)
+            for sample, size, extras in zip(values, tokens.sizes, tokens.extras, strict=True)
         ]
 
-    def check_tokens(self, tokens: Tokens) -> None:
-        """Refuse tokens that this tokenizer did not make."""
-        if tokens.fingerprint and tokens.fingerprint != self.fingerprint:
+    def check_header(self, header: TokenHeader) -> None:
+        """Refuse tokens that this tokenizer did not make.
+
+        Raises:
+            TokenFileError: naming both tokenizers.
+        """
+        if header.fingerprint and header.fingerprint != self.fingerprint:
             raise TokenFileError(
-                f"these tokens were made by {tokens.tokenizer or 'a tokenizer'!r} (fingerprint {tokens.fingerprint}), and this is "
+                f"these tokens were made by {header.tokenizer or 'a tokenizer'!r} (fingerprint {header.fingerprint}), and this is "
                 f"{self.name!r} (fingerprint {self.fingerprint}); decode them with the tokenizer that made them"
             )
         sizes = self.quantizer.codebook_sizes
-        if tokens.codebook_sizes != sizes[: len(tokens.codebook_sizes)]:
-            raise TokenFileError(f"these tokens have codebooks of {tokens.codebook_sizes}, and {self.name!r} has {sizes}")
+        if header.codebook_sizes != sizes[: len(header.codebook_sizes)]:
+            raise TokenFileError(f"these tokens have codebooks of {header.codebook_sizes}, and {self.name!r} has {sizes}")
 
     def write(self, path: str | Path, values: Tensor, *, force: bool = False) -> None:
         """Write one reconstruction, [C, *spatial] or [1, C, *spatial].
@@ -241,7 +290,9 @@ class Tokenizer(nn.Module):
         folder = Path(folder)
         missing = [name for name in (RECIPE_FILE, WEIGHTS_FILE) if not (folder / name).is_file()]
         if missing:
-            raise InputError(f"{folder}: no tokenizer here, {' and '.join(missing)} missing; give the folder that `tokkit train` or `save` wrote")
+            raise InputError(
+                f"{folder}: no tokenizer here, {' and '.join(missing)} missing; give the folder that `tokkit train` or `save` wrote"
+            )
         tokenizer = cls.from_recipe(Recipe.load(folder / RECIPE_FILE), precision=precision)
         try:
             safetensors.torch.load_model(tokenizer, folder / WEIGHTS_FILE)
@@ -258,48 +309,19 @@ class Tokenizer(nn.Module):
     def _parts(self) -> dict[str, Any]:
         return {part: registry.spec_of(getattr(self, part)) for part in ("modality", "encoder", "quantizer", "decoder")}
 
-    def _padded(self, sample: Sample) -> tuple[int, ...]:
-        return padded_size(sample.values.shape[1:], self.encoder.stride)
-
     def _autocast(self) -> AbstractContextManager[Any]:
         return nullcontext() if self.precision == "fp32" else torch.autocast(self.device.type, DTYPES[self.precision])
-
-    def _encode_samples(self, samples: list[Sample], num_tokens: int | None, levels: int | None) -> Tokens:
-        from tokkit.tokens import Tokens  # after the networks: reading token files must not wait for torch, nor the other way round
-
-        if not samples:
-            raise InputError("encode: nothing to encode, the list is empty")
-        sizes = {self._padded(sample) for sample in samples}
-        if len(sizes) > 1:
-            raise InputError(f"encode: inputs of several sizes ({', '.join(map(str, sorted(sizes)))}) make no single tensor; use encode_each")
-        batch = torch.stack([pad_to_multiple(sample.values, self.encoder.stride) for sample in samples])
-        values = self.modality.normalize(batch.to(self.device, self.dtype))
-        with torch.inference_mode(), self._autocast():
-            latents, grid = self.encoder(values)
-            codes = self.quantizer(self.to_quantizer(latents), grid).codes
-        return Tokens(
-            codes=self._shortened(codes, num_tokens, levels).cpu(),
-            codebook_sizes=self.quantizer.codebook_sizes[:levels],
-            grid=grid,
-            modality=self.modality.name,
-            tokenizer=self.name,
-            fingerprint=self.fingerprint,
-            sizes=tuple(tuple(sample.values.shape[1:]) for sample in samples),
-            names=tuple(sample.name for sample in samples),
-            extra_fields=self.modality.extra_fields,
-            extras=tuple(sample.extras for sample in samples),
-        )
 
     def _shortened(self, codes: Tensor, num_tokens: int | None, levels: int | None) -> Tensor:
         if num_tokens is not None:
             if not self.quantizer.variable_length:
-                raise InputError(f"num_tokens={num_tokens}: the tokens of {self.name!r} have no order to cut; train with the quantizer `nested`")
+                raise InputError(f"num_tokens={num_tokens}: the tokens of {self.name!r} have no order; train with the quantizer `nested`")
             if not 1 <= num_tokens <= codes.shape[1]:
                 raise InputError(f"num_tokens={num_tokens} must be 1 to {codes.shape[1]}")
             codes = codes[:, :num_tokens]
         if levels is not None:
             if not self.quantizer.variable_levels:
-                raise InputError(f"levels={levels}: the codebooks of {self.name!r} are not residual; train with a residual quantizer such as `rvq`")
+                raise InputError(f"levels={levels}: the codebooks of {self.name!r} are not residual; train with `rvq`, say")
             if not 1 <= levels <= codes.shape[2]:
                 raise InputError(f"levels={levels} must be 1 to {codes.shape[2]}")
             codes = codes[..., :levels]

@@ -36,6 +36,7 @@ class Modality(ABC):
         suffixes: lower-case file suffixes that `read` takes, with the dot.
         output_suffix: of the files that `write` makes by default.
         extra_fields: names of `Sample.extras`.
+        sample_rate: samples a second, for sound.
     """
 
     kind: ClassVar[str] = "modality"
@@ -45,6 +46,7 @@ class Modality(ABC):
     suffixes: ClassVar[tuple[str, ...]]
     output_suffix: ClassVar[str]
     extra_fields: ClassVar[tuple[str, ...]] = ()
+    sample_rate: int | None = None
 
     @abstractmethod
     def read(self, file: str | Path | BinaryIO, *, name: str = "") -> Sample:

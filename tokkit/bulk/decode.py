@@ -1,0 +1,99 @@
+"""Many token files back to files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tokkit.bulk.files import Failure, find_jobs, refuse_existing, targets
+from tokkit.errors import InputError, TokenFileError
+from tokkit.tokenizer import Tokenizer
+from tokkit.tokens import TokenReader, Tokens
+
+SUFFIX = ".tok"
+
+
+def decode_files(
+    tokenizer: Tokenizer,
+    inputs: list[str | Path],
+    out: str | Path,
+    *,
+    batch_size: int = 16,
+    force: bool = False,
+    progress: Callable[[int], object] = lambda done: None,
+) -> tuple[int, list[Failure]]:
+    """Decode token files and folders of them.
+
+    Args:
+        tokenizer: the one that made the tokens, on the device to use.
+        inputs: `.tok` files, of one sample or many, and folders that are searched for them.
+        out: a file with the modality's suffix when there is one sample; else a folder. A sample of a one-sample file goes where its file
+            lies in its folder; the samples of a shard go where their names say.
+        batch_size: samples a pass of the network.
+        force: replace results.
+        progress: called with the number of samples that are finished.
+
+    Returns:
+        The number of decoded samples, and what failed.
+
+    Raises:
+        InputError: nothing to do, or a result exists and `force` is not set.
+    """
+    failures: list[Failure] = []
+    found = []
+    for job in find_jobs(inputs, (SUFFIX,)):
+        try:
+            reader = TokenReader(job.source)
+            tokenizer.check_header(reader.header)
+        except TokenFileError as error:
+            failures.append(Failure(job.name, str(error)))
+            continue
+        alone = len(reader) == 1
+        found.extend((reader, index, job.name if alone else _below(reader.names[index])) for index in range(len(reader)))
+    single = Path(out).suffix.lower() in tokenizer.modality.suffixes and len(found) == 1
+    names = [name for _, _, name in found]
+    paths = [Path(out)] if single else targets(names, Path(out), tokenizer.modality.output_suffix)
+    refuse_existing(paths, force=force, hint="")
+    done = 0
+    with ThreadPoolExecutor(4, "tokkit-write") as writers:
+        work = list(zip(found, paths, strict=True))
+        for batch, batch_paths in _batched(work, batch_size, failures):
+            values = tokenizer.decode_each(batch)
+            written = [writers.submit(tokenizer.write, path, value, force=force) for path, value in zip(batch_paths, values, strict=True)]
+            for path, future in zip(batch_paths, written, strict=True):
+                try:
+                    future.result()
+                    done += 1
+                except InputError as error:
+                    failures.append(Failure(str(path), str(error)))
+            progress(done + len(failures))
+    return done, failures
+
+
+def _batched(
+    work: list[tuple[tuple[TokenReader, int, str], Path]], batch_size: int, failures: list[Failure]
+) -> Iterator[tuple[Tokens, list[Path]]]:
+    """Neighbours of one shape together."""
+    batch: list[Tokens] = []
+    paths: list[Path] = []
+    for (reader, index, name), path in work:
+        try:
+            tokens = reader[index]
+        except TokenFileError as error:
+            failures.append(Failure(name, str(error)))
+            continue
+        shape = (tokens.grid, tokens.codes.shape)
+        if batch and (len(batch) == batch_size or shape != (batch[0].grid, batch[0].codes.shape)):
+            yield Tokens.cat(batch), paths
+            batch, paths = [], []
+        batch.append(tokens)
+        paths.append(path)
+    if batch:
+        yield Tokens.cat(batch), paths
+
+
+def _below(name: str) -> str:
+    """A sample's name as a path that cannot leave the output folder: names come from files that anyone may have made."""
+    parts = [part for part in Path(name.replace("\\", "/")).parts if part not in ("/", "..", ".")]
+    return "/".join(parts) or "sample"

@@ -1,0 +1,78 @@
+"""The discriminators of a run, their optimizer, and what each side pays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tokkit.losses.adversarial import LeCam, adaptive_weight, discriminator_loss, feature_matching, generator_loss
+from tokkit.recipe import Adversarial, Train
+from tokkit.train.optim import clip_gradients, make_optimizer
+
+
+class Adversary:
+    """Discriminators that train beside the tokenizer, from `section.start` on."""
+
+    def __init__(self, section: Adversarial, train: Train, prepare: Callable[..., Any]):
+        self.section = section
+        self.train = train
+        module = nn.ModuleList(spec.build() for spec in section.discriminators)  # type: ignore[attr-defined]
+        self.module, self.optimizer = prepare(_All(module), make_optimizer(module, train))
+        self.lecam = LeCam() if section.lecam else None
+        self.peak = section.lr or train.lr
+
+    def generator_terms(self, target: Tensor, fake: Tensor, reconstruction_loss: Tensor, last_layer: nn.Parameter) -> dict[str, Tensor]:
+        """What the tokenizer pays, weighted."""
+        self.module.requires_grad_(False)
+        judged = self.module(fake)
+        loss = generator_loss([maps[-1] for maps in judged], self.section.loss)
+        weight: float | Tensor = self.section.weight
+        if self.section.adaptive:
+            weight = weight * adaptive_weight(reconstruction_loss, loss, last_layer)
+        terms = {"generator": weight * loss}
+        if self.section.feature_matching:
+            with torch.no_grad():
+                expected = self.module(target)
+            terms["feature_matching"] = self.section.feature_matching * feature_matching(expected, judged)
+        self.module.requires_grad_(True)
+        return terms
+
+    def discriminator_terms(self, target: Tensor, fake: Tensor) -> dict[str, Tensor]:
+        """What the discriminators pay; `fake` carries no gradient."""
+        real_logits = [maps[-1] for maps in self.module(target)]
+        fake_logits = [maps[-1] for maps in self.module(fake)]
+        terms = {"discriminator": discriminator_loss(real_logits, fake_logits, self.section.loss)}
+        if self.lecam is not None:
+            terms["lecam"] = self.section.lecam * self.lecam(real_logits, fake_logits)
+        return terms
+
+    def clip(self) -> Tensor:
+        return clip_gradients(self.module.parameters(), self.train.clip)
+
+    def state_dict(self) -> dict[str, Any]:
+        module = getattr(self.module, "module", self.module)
+        return {
+            "module": module.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "lecam": self.lecam.state_dict() if self.lecam is not None else None,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        getattr(self.module, "module", self.module).load_state_dict(state["module"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.lecam is not None:
+            self.lecam.load_state_dict(state["lecam"])
+
+
+class _All(nn.Module):
+    """Every discriminator's sub-discriminators in one list."""
+
+    def __init__(self, members: nn.ModuleList):
+        super().__init__()
+        self.members = members
+
+    def forward(self, inputs: Tensor) -> list[list[Tensor]]:
+        return [maps for member in self.members for maps in member(inputs)]

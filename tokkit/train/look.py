@@ -1,0 +1,46 @@
+"""A look at held-out samples while training goes on: reconstructions to see, and the recipe's metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from tokkit.data.base import Source
+from tokkit.metrics.base import Metric, MetricFailure
+from tokkit.modalities.base import Modality
+from tokkit.tokenizer import Tokenizer
+
+SHOWN = 8
+
+
+@torch.no_grad()
+def look(tokenizer: Tokenizer, held_out: Source, metrics: Sequence[Metric], out: Path, step: int, limit: int) -> dict[str, float]:
+    """Reconstruct up to `limit` samples, write the first few to `samples/`, and return `val/...` means (and counts of failures)."""
+    modality = tokenizer.modality
+    originals = torch.stack([held_out[index] for index in range(min(limit, len(held_out)))])
+    parts = [tokenizer(part.to(tokenizer.device)).reconstruction.float() for part in originals.split(SHOWN)]
+    reconstructions = modality.denormalize(modality.normalize(torch.cat(parts))).cpu()
+    sheet = side_by_side(modality, originals[:SHOWN], reconstructions[:SHOWN])
+    modality.write(out / "samples" / f"step-{step:08d}{modality.output_suffix}", sheet, force=True)
+    values: dict[str, float] = {}
+    for metric in metrics:
+        scores = []
+        for pair in zip(originals, reconstructions, strict=True):
+            try:
+                scores.append(metric(*pair))
+            except MetricFailure:
+                values[f"val/{metric.name}_failed"] = values.get(f"val/{metric.name}_failed", 0.0) + 1
+        if scores:
+            values[f"val/{metric.name}"] = sum(scores) / len(scores)
+    return values
+
+
+def side_by_side(modality: Modality, originals: Tensor, reconstructions: Tensor) -> Tensor:
+    """One sample made of several: originals above their reconstructions, or by turns where there is a single axis."""
+    pair = torch.stack([originals, reconstructions.to(originals)])
+    if modality.rank == 1:
+        return torch.cat([sample for both in pair.unbind(1) for sample in both], dim=-1)
+    return torch.cat([torch.cat(list(row), dim=-1) for row in pair], dim=-2)

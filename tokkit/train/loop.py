@@ -1,0 +1,308 @@
+"""One run of training, from a recipe to a folder that `Tokenizer.from_pretrained` loads.
+
+Everything random in a step is a function of (seed, step, rank), and so is its batch: a run that was killed and goes on from its last
+checkpoint takes the very steps that it would have taken.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs
+from torch import Tensor, nn
+
+from tokkit.data.loader import batches
+from tokkit.errors import InputError, TokkitError
+from tokkit.metrics.codebook_usage import CodebookUsage
+from tokkit.recipe import Recipe
+from tokkit.tokenizer import RECIPE_FILE, WEIGHTS_FILE, Tokenizer
+from tokkit.train import checkpoint
+from tokkit.train.adversary import Adversary
+from tokkit.train.ema import Average
+from tokkit.train.log import METRICS_FILE, Bar, MetricsFile
+from tokkit.train.look import look
+from tokkit.train.optim import clip_gradients, learning_rate, make_optimizer, set_learning_rate
+
+T = TypeVar("T")
+
+
+class NotFinite(TokkitError):
+    """A loss or a gradient became NaN or infinite; the run stops and its last checkpoint stays."""
+
+
+def train(recipe: Recipe, out: str | Path, *, resume: bool = False, force: bool = False, cpu: bool = False) -> Path:
+    """Train the tokenizer of a recipe.
+
+    Args:
+        recipe: with the sections `data`, `losses` and `train`.
+        out: receives recipe.yaml, model.safetensors, metrics.jsonl, samples/ and checkpoints/.
+        resume: go on from the newest checkpoint in `out`; start where there is none.
+        force: start anew in a folder that holds a run.
+        cpu: do not use a GPU that is there.
+
+    Returns:
+        The folder.
+
+    Raises:
+        RecipeError: a section is missing.
+        InputError: `out` holds a run and neither `resume` nor `force` is set, or the run to resume had another recipe.
+        NotFinite: naming the step and the term.
+    """
+    out = Path(out)
+    occupied = any((out / name).exists() for name in (WEIGHTS_FILE, METRICS_FILE, checkpoint.FOLDER))
+    if occupied and not (resume or force):
+        raise InputError(f"{out} holds a run already; pass --resume to go on with it, --force to start anew, or another --out")
+    if occupied and not resume:
+        for old in checkpoint.found(out):
+            old.unlink()
+    run = Run(recipe, out, cpu=cpu)
+    if resume:
+        run.resume()
+    run.go()
+    return out
+
+
+class Run:
+    """The state of a run: modules, optimizers, averages, and the step it is at."""
+
+    def __init__(self, recipe: Recipe, out: Path, *, cpu: bool = False):
+        self.recipe, self.out = recipe, out
+        self.options = recipe.section("train")
+        precision = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}[self.options.precision]
+        self.accelerator = Accelerator(
+            mixed_precision=precision,
+            cpu=cpu,
+            log_with=list(self.options.trackers) or None,
+            project_dir=str(out),
+            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+        )
+        self.device = self.accelerator.device
+        torch.manual_seed(self.options.seed)
+        self.tokenizer = Tokenizer.from_recipe(recipe).to(self.device).train()
+        self.losses = nn.ModuleList(spec.build() for spec in recipe.section("losses")).to(self.device)
+        self.loss_names = [spec.name for spec in recipe.losses]  # type: ignore[attr-defined]
+        modality = self.tokenizer.modality
+        self.source = recipe.section("data").build().open(modality, split="train")
+        self.held_out = (recipe.evaluate.data or recipe.section("data")).build().open(modality, split="val")
+        self.metrics = [spec.build() for spec in recipe.evaluate.metrics]  # type: ignore[attr-defined]
+        self._set_memory_and_kernels()
+        self.model, self.optimizer = self.accelerator.prepare(self.tokenizer, make_optimizer(self.tokenizer, self.options))
+        self.adversary: Adversary | None = None
+        if recipe.adversarial is not None:
+            self.adversary = Adversary(recipe.adversarial, self.options, self.accelerator.prepare)
+        self.average = Average(self.tokenizer, self.options.ema) if self.options.ema is not None else None
+        self.usage = CodebookUsage(self.tokenizer.quantizer.codebook_sizes)
+        self.step = 0
+        self._window: list[tuple[int, dict[str, Tensor]]] = []
+        self._checked = 0
+
+    def resume(self) -> None:
+        """Take up the newest checkpoint, where there is one."""
+        state = checkpoint.load(self.out, self.device)
+        if state is None:
+            return
+        checkpoint.check_same_recipe(self.recipe, state["recipe"], self.out)
+        self.tokenizer.load_state_dict(state["tokenizer"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        for part, name in ((self.adversary, "adversary"), (self.average, "average"), (self.accelerator.scaler, "scaler")):
+            if part is not None:
+                part.load_state_dict(state[name])
+        self.step = state["step"]
+
+    def go(self) -> None:
+        """Train to the last step and write the tokenizer."""
+        main = self.accelerator.is_main_process
+        if main:
+            self.out.mkdir(parents=True, exist_ok=True)
+            (self.out / RECIPE_FILE).write_text(self.recipe.to_yaml(), encoding="utf-8")
+            self.metrics_file = MetricsFile(self.out, self.step)
+        if self.options.trackers:
+            self.accelerator.init_trackers(self.recipe.name)
+        with Bar(self.options.steps, self.step, shown=main) as self.bar:
+            self._window_start, self._window_step = time.perf_counter(), self.step
+            for batch in self._batches():
+                self._take_step(batch.to(self.device, non_blocking=True))
+                self.step += 1
+                self.bar.advance(self.step)
+                last = self.step == self.options.steps
+                if self.device.type == "cpu" or self._due("log_every") or last:
+                    self._check_finite()
+                if self._due("log_every") or last:
+                    self._log()
+                if self.step % self.recipe.evaluate.every == 0 or self._due("sample_every") or last:
+                    self._look()
+                if self._due("checkpoint_every") or last:
+                    self._save()
+        if self.options.trackers:
+            self.accelerator.end_training()
+
+    def _batches(self) -> Iterator[Tensor]:
+        return batches(
+            self.source,
+            batch_size=self.options.batch_size // self.accelerator.num_processes,
+            seed=self.options.seed,
+            start=self.step,
+            stop=self.options.steps,
+            rank=self.accelerator.process_index,
+            world_size=self.accelerator.num_processes,
+            workers=self.options.workers,
+            pin_memory=self.device.type == "cuda",
+        )
+
+    def _take_step(self, batch: Tensor) -> None:
+        torch.manual_seed(hash((self.options.seed, self.step, self.accelerator.process_index)) & (2**63 - 1))
+        if self.options.channels_last and batch.ndim == 4:
+            batch = batch.contiguous(memory_format=torch.channels_last)
+        terms: dict[str, Tensor] = {}
+        pairs = []
+        for part in self._parts(self.model, batch.chunk(self.options.accumulate)):
+            weighted, pair = self._generator_terms(part)
+            self._backward(weighted, terms)
+            pairs.append(pair)
+        terms["gradient_norm"] = self._optimize(self.optimizer, self.tokenizer, learning_rate(self.step, self.options))
+        if self.adversary is not None and self.step >= self.adversary.section.start:
+            for target, fake in self._parts(self.adversary.module, pairs):
+                with self.accelerator.autocast():
+                    weighted = self.adversary.discriminator_terms(target, fake)
+                self._backward(weighted, terms)
+            rate = learning_rate(self.step, self.options, self.adversary.peak)
+            terms["discriminator_gradient_norm"] = self._optimize(self.adversary.optimizer, self.adversary.module, rate)
+        if self.average is not None:
+            self.average.update(self.tokenizer)
+        self._window.append((self.step, terms))
+
+    def _generator_terms(self, batch: Tensor) -> tuple[dict[str, Tensor], tuple[Tensor, Tensor]]:
+        """The weighted terms of one part of the batch, and (target, reconstruction) for the discriminators."""
+        output = self.model(batch)
+        modality = self.tokenizer.modality
+        target, fake = modality.normalize(batch), modality.normalize(output.reconstruction.float())
+        terms = {name: loss.weight * loss(target, fake) for name, loss in zip(self.loss_names, self.losses, strict=True)}
+        if self.adversary is not None and self.step >= self.adversary.section.start:
+            with self.accelerator.autocast():
+                terms |= self.adversary.generator_terms(target, fake, _total(terms), self.tokenizer.decoder.last_layer)
+        terms["quantizer"] = output.loss
+        self.usage.update(output.codes)
+        self._details = output.terms
+        return terms, (target, fake.detach())
+
+    def _backward(self, weighted: dict[str, Tensor], terms: dict[str, Tensor]) -> None:
+        """Gradients of one part's share of the batch, whose terms are added to the step's."""
+        share = 1 / self.options.accumulate
+        for name, value in weighted.items():
+            terms[name] = terms.get(name, 0.0) + value.detach() * share
+        self.accelerator.backward(_total(weighted) * share)
+
+    def _optimize(self, optimizer: Any, module: nn.Module, rate: float) -> Tensor:
+        self.accelerator.unscale_gradients(optimizer)
+        norm = clip_gradients(module.parameters(), self.options.clip)
+        set_learning_rate(optimizer, rate)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        return norm
+
+    def _parts(self, module: nn.Module, items: Sequence[T]) -> Iterator[T]:
+        """The parts of a batch one by one; processes average their gradients of `module` after the last only."""
+        for item in items[:-1]:
+            with self.accelerator.no_sync(module):
+                yield item
+        yield items[-1]
+
+    def _check_finite(self) -> None:
+        """Raise at the first step since the last check that had a term which is not finite."""
+        for step, terms in self._window[self._checked :]:
+            checked = {name: value for name, value in terms.items() if self.options.precision != "fp16" or "norm" not in name}
+            if not checked or bool(torch.stack([value.detach().float() for value in checked.values()]).isfinite().all()):
+                continue
+            bad = ", ".join(f"{name} is {value.item()}" for name, value in checked.items() if not bool(value.isfinite()))
+            kept = checkpoint.found(self.out)
+            told = f"the last checkpoint is {kept[-1]}" if kept else "there is no checkpoint yet"
+            raise NotFinite(f"step {step}: {bad}; {told}; a lower train.lr or train.clip, or precision bf16 for fp16, often helps")
+        self._checked = len(self._window)
+
+    def _log(self) -> None:
+        seconds = time.perf_counter() - self._window_start
+        samples = (self.step - self._window_step) * self.options.batch_size
+        values: dict[str, float] = {}
+        for name in self._window[-1][1]:
+            present = [terms[name].detach().float() for _, terms in self._window if name in terms]
+            values[name] = torch.stack(present).mean().item()
+        values["loss"] = sum(value for name, value in values.items() if "norm" not in name and name not in ("discriminator", "lecam"))
+        values |= {f"quantizer/{name}": value.float().mean().item() for name, value in self._details.items()}
+        values |= {f"codebook/{name}": value for name, value in self.usage.compute().summary().items()}
+        values["learning_rate"] = learning_rate(self.step - 1, self.options)
+        values["samples_per_second"] = samples / seconds
+        if self.accelerator.is_main_process:
+            self.metrics_file.write(self.step, values)
+            shown = [*self.loss_names, "quantizer", "generator", "discriminator", "samples_per_second"]
+            self.bar.describe(self.step, {name: values[name] for name in shown if name in values})
+        if self.options.trackers:
+            self.accelerator.log(values, step=self.step)
+        self.usage.reset()
+        self._window, self._checked = [], 0
+        self._window_start, self._window_step = time.perf_counter(), self.step
+
+    def _look(self) -> None:
+        """Reconstruct held-out samples with the weights that would be saved; the time it takes does not count as training."""
+        started = time.perf_counter()
+        if self.accelerator.is_main_process:
+            with self._saved_weights():
+                values = look(self.tokenizer, self.held_out, self.metrics, self.out, self.step, self.recipe.evaluate.limit)
+            if values:
+                self.metrics_file.write(self.step, values)
+                self.bar.describe(self.step, values)
+        self.accelerator.wait_for_everyone()
+        self._window_start += time.perf_counter() - started
+
+    def _save(self) -> None:
+        self._check_finite()
+        if self.accelerator.is_main_process:
+            state = {
+                "step": self.step,
+                "recipe": self.recipe.to_yaml(),
+                "tokenizer": self.tokenizer.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+            }
+            for part, name in ((self.adversary, "adversary"), (self.average, "average"), (self.accelerator.scaler, "scaler")):
+                if part is not None:
+                    state[name] = part.state_dict()
+            checkpoint.save(self.out, self.step, state)
+            with self._saved_weights():
+                self.tokenizer.save(self.out, recipe=self.recipe, force=True)
+        self.accelerator.wait_for_everyone()
+
+    @contextmanager
+    def _saved_weights(self) -> Iterator[None]:
+        """Inside the block the tokenizer is as it will be used: in eval mode, with the averaged weights where there are some."""
+        self.tokenizer.eval()
+        if self.average is not None:
+            self.average.swap(self.tokenizer)
+        try:
+            yield
+        finally:
+            if self.average is not None:
+                self.average.swap(self.tokenizer)
+            self.tokenizer.train()
+
+    def _due(self, option: str) -> bool:
+        return self.step % getattr(self.options, option) == 0
+
+    def _set_memory_and_kernels(self) -> None:
+        if self.options.channels_last and self.tokenizer.modality.rank == 2:
+            self.tokenizer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if self.device.type == "cuda":
+            torch.backends.cudnn.benchmark = True
+            if self.options.precision != "fp32":
+                torch.set_float32_matmul_precision("high")
+        if self.options.compile:
+            self.tokenizer.encoder.compile()
+            self.tokenizer.decoder.compile()
+
+
+def _total(terms: dict[str, Tensor]) -> Tensor:
+    return torch.stack(list(terms.values())).sum()
