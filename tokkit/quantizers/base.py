@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from tokkit.errors import InputError
 
@@ -19,10 +20,10 @@ class Quantized:
     """What a quantizer makes of latents.
 
     Attributes:
-        latents: [B, N, D], what the decoder receives; gradient reaches the input through it (straight-through).
+        latents: [B, N, D] in the dtype of the input, what the decoder receives; gradient reaches the input through it (straight-through).
         codes: [B, N, Q] int64, each below its `codebook_sizes[q]`.
-        loss: scalar, the weighted sum that training adds (codebook, commitment, entropy ...); 0 where there is none.
-        terms: the un-weighted parts of `loss` and other scalars worth logging, detached.
+        loss: scalar fp32, the weighted sum that training adds (codebook, commitment, entropy ...); 0 in eval mode, which computes none.
+        terms: the un-weighted parts of `loss` and other scalars worth logging, detached; empty in eval mode.
     """
 
     latents: Tensor
@@ -35,20 +36,20 @@ class Quantizer(nn.Module):
     """Base of quantizers.
 
     A subclass sets `dim` and `codebook_sizes` in its constructor and defines `forward` and `lookup`. In eval mode
-    `lookup(forward(x).codes)` equals `forward(x).latents`.
+    `lookup(forward(x).codes)` equals `forward(x).latents`, bit for bit in fp32. The arithmetic is fp32 whatever the input and autocast.
 
     Attributes:
         dim: D, the size of a latent.
         codebook_sizes: the size of each of the Q codebooks of a token.
-        variable_length: whether `lookup` accepts any number of leading tokens (an ordered code).
-        variable_levels: whether `lookup` accepts any number of leading codebooks of each token (a residual code).
+        variable_length: whether `lookup` accepts leading tokens only (an ordered code).
+        variable_levels: whether `lookup` accepts leading codebooks only, codes[..., :k] (a residual code).
     """
 
     kind: ClassVar[str] = "quantizer"
     dim: int
     codebook_sizes: tuple[int, ...]
-    variable_length: ClassVar[bool] = False
-    variable_levels: ClassVar[bool] = False
+    variable_length: bool = False
+    variable_levels: bool = False
 
     def forward(self, latents: Tensor, grid: Grid | None = None) -> Quantized:
         """Quantize.
@@ -56,6 +57,9 @@ class Quantizer(nn.Module):
         Args:
             latents: [B, N, D] floating point.
             grid: the arrangement of the N latents, (H, W) say, for the quantizers that need it.
+
+        Raises:
+            InputError: the latents have another shape (`check_latents`).
         """
         raise NotImplementedError
 
@@ -67,24 +71,64 @@ class Quantizer(nn.Module):
         """
         raise NotImplementedError
 
+    def initialize(self, latents: Tensor) -> None:
+        """Start codebooks from a first batch of latents [B, N, D]; a wrapper calls it before it feeds parts or residuals of them."""
+
+    def num_codes(self, num_latents: int, grid: Grid | None = None) -> int:
+        """How many tokens stand for that many latents: as many, unless the quantizer says otherwise."""
+        return num_latents
+
+    def prefix_lengths(self, num_latents: int, grid: Grid | None = None) -> tuple[int, ...]:
+        """The numbers of leading tokens that `lookup` accepts, ascending: any where the length is variable, else all."""
+        most = self.num_codes(num_latents, grid)
+        return tuple(range(1, most + 1)) if self.variable_length else (most,)
+
     @property
     def bits_per_token(self) -> int:
         """Payload bits of one token: the sum of ceil(log2 K) over its codebooks."""
         return sum(math.ceil(math.log2(size)) if size > 1 else 0 for size in self.codebook_sizes)
 
+    def check_latents(self, latents: Tensor) -> None:
+        """Refuse latents of another shape or of whole numbers."""
+        if latents.ndim != 3 or latents.shape[-1] != self.dim:
+            raise InputError(f"{type(self).__name__}: latents must be [B, N, {self.dim}], got {list(latents.shape)}")
+        if not latents.is_floating_point():
+            raise InputError(f"{type(self).__name__}: latents must be floating point, got {latents.dtype}")
+
     def check_codes(self, codes: Tensor) -> None:
-        """Refuse codes of another shape or out of range."""
-        if codes.ndim != 3 or codes.shape[-1] != len(self.codebook_sizes):
-            raise InputError(f"codes must be [B, N, {len(self.codebook_sizes)}], got {list(codes.shape)}")
+        """Refuse codes of another shape or type."""
+        most = len(self.codebook_sizes)
+        fewer = codes.ndim == 3 and self.variable_levels and 1 <= codes.shape[-1] <= most
+        if codes.ndim != 3 or (codes.shape[-1] != most and not fewer):
+            expected = f"1 to {most}" if self.variable_levels else str(most)
+            raise InputError(f"{type(self).__name__}: codes must be [B, N, {expected}], got {list(codes.shape)}")
         if codes.dtype != torch.int64:
-            raise InputError(f"codes must be int64, got {codes.dtype}")
+            raise InputError(f"{type(self).__name__}: codes must be int64, got {codes.dtype}")
 
     @classmethod
     def example_options(cls) -> dict[str, Any]:
         """Small options that a contract test builds this quantizer with."""
         return {"dim": 8}
 
+    @classmethod
+    def example_grid(cls) -> Grid | None:
+        """A grid that the example options can work on; None where any N is fine."""
+        return None
+
+
+class FloatLinear(nn.Linear):
+    """A linear map computed in fp32, whatever autocast or the dtype of the module says."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        with torch.autocast(input.device.type, enabled=False):
+            return functional.linear(input.float(), self.weight.float(), None if self.bias is None else self.bias.float())
+
 
 def straight_through(latents: Tensor, quantized: Tensor) -> Tensor:
-    """`quantized` forward, the identity to `latents` backward (https://arxiv.org/abs/1308.3432)."""
-    return latents + (quantized - latents).detach()
+    """`quantized` forward (exactly: the term added is zero), the identity to `latents` backward (https://arxiv.org/abs/1308.3432)."""
+    return quantized.detach() + (latents - latents.detach())
+
+
+def squared_error(a: Tensor, b: Tensor) -> Tensor:
+    """Mean of (a - b)^2 over everything; 0, not NaN, when there is nothing."""
+    return (a - b).square().sum() / max(a.numel(), 1)

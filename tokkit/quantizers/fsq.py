@@ -42,13 +42,14 @@ class FSQ(Quantizer):
         self.register_buffer("_basis", torch.cumprod(torch.tensor([1, *levels[:-1]]), 0), persistent=False)
 
     def forward(self, latents: Tensor, grid: Grid | None = None) -> Quantized:
+        self.check_latents(latents)
         with torch.autocast(latents.device.type, enabled=False):
             bounded = self._bound(latents.float())
             digits = bounded.detach().round()
             half = self._sizes // 2
             quantized = straight_through(bounded, digits) / half
             codes = ((digits.long() + half) * self._basis).sum(-1, keepdim=True)
-        return Quantized(quantized.to(latents.dtype), codes, latents.new_zeros(()))
+        return Quantized(quantized.to(latents.dtype), codes, quantized.new_zeros(()))
 
     def lookup(self, codes: Tensor, grid: Grid | None = None) -> Tensor:
         self.check_codes(codes)
