@@ -27,6 +27,10 @@ class Metric(ABC):
     higher_is_better: ClassVar[bool]
     modality: ClassVar[str]
 
+    def __init__(self) -> None:
+        """A metric without options; one with options declares its own."""
+        super().__init__()
+
     @abstractmethod
     def __call__(self, original: Tensor, reconstruction: Tensor) -> float:
         """The metric of one pair [C, *spatial] in the public range of the modality."""
