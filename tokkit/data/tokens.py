@@ -11,7 +11,8 @@ import torch
 from torch.utils.data import Dataset
 
 from tokkit.errors import InputError, TokenFileError
-from tokkit.tokens import TokenReader, bos_id, eos_id, flatten_codes, vocabulary_size
+from tokkit.tokens import TokenReader
+from tokkit.tokens.vocabulary import bos_id, check_vocabulary, eos_id, flatten_codes, vocabulary_size
 
 _OPEN_FILES = 64
 
@@ -76,18 +77,13 @@ class TokenDataset(Dataset[TokenItem]):
         self.offset = offset
         self._readers: dict[int, TokenReader] = {}
         self._ends: list[int] = []
+        with TokenReader(self.files[0]) as reader:
+            self.header = reader.header
+        check_vocabulary(self.header.codebook_sizes, offset)
         for path in self.files:
             with TokenReader(path, expect_fingerprint=expect_fingerprint) as reader:
+                self._refuse_another_tokenizer(reader)
                 self._ends.append(len(self) + len(reader))
-                if len(self._ends) == 1:
-                    self.header = reader.header
-                first, own = self.header, reader.header
-            if (own.codebook_sizes, own.fingerprint) != (first.codebook_sizes, first.fingerprint):
-                raise TokenFileError(
-                    f"{path}: made by tokenizer {own.tokenizer!r} ({own.fingerprint or 'no fingerprint'}) with codebook sizes "
-                    f"{own.codebook_sizes}, but {self.files[0]} by {first.tokenizer!r} "
-                    f"({first.fingerprint or 'no fingerprint'}) with {first.codebook_sizes}; one dataset holds one tokenizer's"
-                )
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
@@ -100,9 +96,9 @@ class TokenDataset(Dataset[TokenItem]):
         number = bisect_right(self._ends, i)
         reader = self._reader(number)
         local = i - (self._ends[number - 1] if number else 0)
-        codes = torch.from_numpy(reader.codes(local))
-        ids = flatten_codes(codes, self.header.codebook_sizes, bos=self.bos, eos=self.eos, offset=self.offset)
-        return {"ids": ids[: self.max_length], "name": reader.info(local).name}
+        info, codes = reader.read(local)
+        ids = flatten_codes(torch.from_numpy(codes), self.header.codebook_sizes, bos=self.bos, eos=self.eos, offset=self.offset)
+        return {"ids": ids[: self.max_length], "name": info.name}
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_readers": {}}
@@ -135,6 +131,15 @@ class TokenDataset(Dataset[TokenItem]):
         mask = torch.arange(ids.shape[1]) < lengths[:, None]
         labels = ids.masked_fill(~mask, ignore_index)
         return {"ids": ids, "labels": labels, "mask": mask, "names": [item["name"] for item in items]}
+
+    def _refuse_another_tokenizer(self, reader: TokenReader) -> None:
+        first, own = self.header, reader.header
+        if (own.codebook_sizes, own.fingerprint) != (first.codebook_sizes, first.fingerprint):
+            raise TokenFileError(
+                f"{reader.path}: made by tokenizer {own.tokenizer!r} ({own.fingerprint or 'no fingerprint'}) with codebook sizes "
+                f"{own.codebook_sizes}, but {self.files[0]} by {first.tokenizer!r} "
+                f"({first.fingerprint or 'no fingerprint'}) with {first.codebook_sizes}; one dataset holds one tokenizer's"
+            )
 
     def _reader(self, number: int) -> TokenReader:
         """The reader of file `number`; the one unused for longest is dropped when too many are open."""

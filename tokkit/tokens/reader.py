@@ -88,8 +88,8 @@ class TokenReader:
 
     def __getitem__(self, i: int) -> Tokens:
         """Sample `i` as `Tokens` with B = 1. Raises IndexError, or DamagedSampleError when it is damaged."""
-        info = self.info(i)
-        return self._tokens([info], self._decode(i, info)[None])
+        info, codes = self.read(i)
+        return self._tokens([info], codes[None])
 
     def __iter__(self) -> Iterator[Tokens]:
         return map(self.__getitem__, range(len(self)))
@@ -126,9 +126,10 @@ class TokenReader:
             raise DamagedSampleError(self.path, i, error.offset, error.problem) from error
         return info
 
-    def codes(self, i: int) -> np.ndarray:
-        """The codes of sample `i`, int64 `[N, Q]`, without torch. Raises IndexError or DamagedSampleError."""
-        return self._decode(i, self.info(i))
+    def read(self, i: int) -> tuple[SampleInfo, np.ndarray]:
+        """Sample `i` without torch: what `info` says, and the codes, int64 `[N, Q]`. Raises as `info` does."""
+        info = self.info(i)
+        return info, self._decode(i, info)
 
     def read_intact(self, report: Callable[[TokenFileError], object]) -> Iterator[Tokens]:
         """All samples that can be read, in order.

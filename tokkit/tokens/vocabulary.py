@@ -33,6 +33,14 @@ def eos_id(codebook_sizes: tuple[int, ...], offset: int = 0) -> int:
     return offset + sum(codebook_sizes) + 1
 
 
+def check_vocabulary(codebook_sizes: tuple[int, ...], offset: int) -> None:
+    """Raises InputError when the ids, which begin at `offset`, do not fit in an int64."""
+    check_codebook_sizes(codebook_sizes)
+    if offset < 0 or offset + vocabulary_size(codebook_sizes) > 2**63:
+        size = vocabulary_size(codebook_sizes)
+        raise InputError(f"a vocabulary of {size} ids from {offset} on does not fit in an int64; use smaller groups")
+
+
 def flatten_codes(
     codes: torch.Tensor, codebook_sizes: tuple[int, ...], *, bos: bool = False, eos: bool = False, offset: int = 0
 ) -> torch.Tensor:
@@ -50,7 +58,7 @@ def flatten_codes(
     """
     import torch
 
-    _check_vocabulary(codebook_sizes, offset)
+    check_vocabulary(codebook_sizes, offset)
     if codes.ndim < 2 or codes.shape[-1] != len(codebook_sizes):
         raise InputError(f"codes must be [..., N, {len(codebook_sizes)}], got {list(codes.shape)}")
     ids = (codes + _level_starts(codes, codebook_sizes, offset)).flatten(-2)
@@ -66,14 +74,15 @@ def flatten_codes(
 def unflatten_codes(ids: torch.Tensor, codebook_sizes: tuple[int, ...], *, offset: int = 0) -> torch.Tensor:
     """The exact inverse of `flatten_codes`: ids `[..., L]` to codes `[..., N, Q]`, both int64.
 
-    A first column of BOS ids and a last column of EOS ids are dropped; they are told by their ids.
+    A first column of BOS ids and a last column of EOS ids are dropped; they are told by their ids (which an empty batch has
+    none of: give it without).
 
     Raises:
         InputError: the length is not N·Q, or an id is not of the level that its place in the sequence asks for.
     """
     import torch
 
-    _check_vocabulary(codebook_sizes, offset)
+    check_vocabulary(codebook_sizes, offset)
     levels = len(codebook_sizes)
     if ids.ndim < 1 or ids.dtype != torch.int64:
         raise InputError(f"ids must be int64 [..., L], got {ids.dtype} {list(ids.shape)}")
@@ -103,10 +112,3 @@ def _level_starts(like: torch.Tensor, codebook_sizes: tuple[int, ...], offset: i
     for size in codebook_sizes[:-1]:
         starts.append(starts[-1] + size)
     return like.new_tensor(starts)
-
-
-def _check_vocabulary(codebook_sizes: tuple[int, ...], offset: int) -> None:
-    check_codebook_sizes(codebook_sizes)
-    if offset < 0 or offset + vocabulary_size(codebook_sizes) > 2**63:
-        size = vocabulary_size(codebook_sizes)
-        raise InputError(f"a vocabulary of {size} ids from {offset} on does not fit in an int64; use smaller groups")
