@@ -129,6 +129,23 @@ def straight_through(latents: Tensor, quantized: Tensor) -> Tensor:
     return quantized.detach() + (latents - latents.detach())
 
 
+def rotate_to(values: Tensor, rows: Tensor) -> Tensor:
+    """`rows` forward; backward the gradient is turned and scaled as the latent is to reach its code (https://arxiv.org/abs/2410.06424).
+
+    With unit vectors u = x/|x|, v = q/|q|, w = (u+v)/|u+v|, the map is |q|/|x| (I - 2 w w' + 2 v u'), held constant.
+    """
+    with torch.no_grad():
+        norms = values.norm(dim=-1, keepdim=True), rows.norm(dim=-1, keepdim=True)
+        scale = norms[1] / norms[0].clamp(min=1e-6)
+        start = values / norms[0].clamp(min=1e-6)
+        end = rows / norms[1].clamp(min=1e-6)
+        middle = functional.normalize(start + end, dim=-1)
+    along_middle = (values * middle).sum(-1, keepdim=True) * middle
+    along_start = (values * start).sum(-1, keepdim=True) * end
+    turned = scale * (values - 2 * along_middle + 2 * along_start)
+    return rows.detach() + (turned - turned.detach())
+
+
 def squared_error(a: Tensor, b: Tensor) -> Tensor:
     """Mean of (a - b)^2 over everything; 0, not NaN, when there is nothing."""
     return (a - b).square().sum() / max(a.numel(), 1)

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from tokkit.ops import binary_entropy
+from tokkit.ops.binary_entropy import binary_entropy
 from tokkit.quantizers.base import Grid, Quantized, Quantizer, squared_error, straight_through
 from tokkit.quantizers.bits import group_sizes, pack_bits, unpack_bits
 from tokkit.registry import register

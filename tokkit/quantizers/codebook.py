@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tokkit.ops import codebook_lookup, segment_sums
+from tokkit.ops.codebook_lookup import codebook_lookup
+from tokkit.ops.codebook_update import segment_sums
 from tokkit.quantizers.ranks import copy_from_first, gather_rows, sum_over_ranks, world_size
 
 Metric = Literal["euclidean", "cosine"]
@@ -99,18 +100,41 @@ class Codebook(nn.Module):
         """Vectors of codes: [...] -> [..., d] fp32, differentiable in the weight."""
         return functional.embedding(codes, self.vectors)
 
+    @property
+    def is_started(self) -> bool:
+        """Whether the first batch was seen. Reads the device until it was, and once after loading; not in every step."""
+        if not self._known_started:
+            self._known_started, self._known_steps = bool(self.started), int(self.steps)
+        return self._known_started
+
+    @torch.compiler.disable
+    @torch.no_grad()
+    def start(self, rows: Tensor) -> None:
+        """Start from the first rows [..., d] ever seen; nothing after that. Collective over ranks."""
+        if self.is_started:
+            return
+        if self.kmeans_init:
+            most = math.ceil(KMEANS_ROWS_PER_CODE * self.size / world_size())
+            points = gather_rows(_some_rows(rows.detach().reshape(-1, self.dim), most)).float()
+            if not len(points):
+                return
+            centroids, counts = kmeans(points, self.size, self.metric)
+            copy_from_first(centroids, counts)
+            self.weight.copy_(centroids)
+            self.counts.copy_(counts)
+            if self.learning == "ema":
+                self.sums.copy_(centroids * counts.unsqueeze(-1))
+        self.started.fill_(True)
+        self._known_started = True
+
     @torch.compiler.disable
     @torch.no_grad()
     def maintain(self, rows: Tensor) -> None:
-        """Before a training step: start on the first rows [..., d] ever seen, replace dead codes now and then. Collective over ranks."""
-        rows = rows.detach().reshape(-1, self.dim)
-        if not self._known_started:
-            # Read from the device once, not in every step.
-            self._known_started, self._known_steps = bool(self.started), int(self.steps)
-        if not self._known_started:
-            self._start(rows)
+        """Before a training step: start on the first rows [..., d], replace dead codes now and then. Collective over ranks."""
+        if not self.is_started:
+            self.start(rows)
         elif self.dead_threshold > 0 and self._known_steps % CHECK_DEAD_EVERY == 0:
-            self._replace_dead(rows)
+            self._replace_dead(rows.detach().reshape(-1, self.dim))
         self.steps += 1
         self._known_steps += 1
 
@@ -141,21 +165,6 @@ class Codebook(nn.Module):
         # A code whose average count has faded out keeps its place: its mean would be 0/0.
         counts = self.counts.unsqueeze(-1)
         self.weight.copy_(torch.where(counts > 1e-6, self.sums / counts.clamp(min=1e-6), self.weight))
-
-    def _start(self, rows: Tensor) -> None:
-        if self.kmeans_init:
-            most = math.ceil(KMEANS_ROWS_PER_CODE * self.size / world_size())
-            points = gather_rows(_some_rows(rows, most)).float()
-            if not len(points):
-                return
-            centroids, counts = kmeans(points, self.size, self.metric)
-            copy_from_first(centroids, counts)
-            self.weight.copy_(centroids)
-            self.counts.copy_(counts)
-            if self.learning == "ema":
-                self.sums.copy_(centroids * counts.unsqueeze(-1))
-        self.started.fill_(True)
-        self._known_started = True
 
     def _replace_dead(self, rows: Tensor) -> None:
         uniform = self.counts.mean()

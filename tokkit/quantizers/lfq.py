@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from tokkit.errors import InputError
-from tokkit.ops import group_entropy
+from tokkit.ops.binary_entropy import group_entropy
 from tokkit.quantizers.base import Grid, Quantized, Quantizer, squared_error, straight_through
 from tokkit.quantizers.bits import group_sizes, pack_bits, unpack_bits
 from tokkit.registry import register

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tokkit.errors import InputError
-from tokkit.ops import residual_lookup
+from tokkit.ops.residual_lookup import residual_lookup
 from tokkit.quantizers.base import FloatLinear, Grid, Quantized, Quantizer, straight_through
 from tokkit.quantizers.codebook import Codebook, Learning, Metric
 from tokkit.registry import register
@@ -97,14 +97,14 @@ class RVQ(Quantizer):
         return total
 
     def initialize(self, latents: Tensor) -> None:
-        if self.training:
-            with torch.no_grad():
-                residual = latents.float()
-                for level in range(self.levels):
-                    rows = self._level_input(level, residual)
-                    if level == 0 or not self.shared:
-                        self._codebook(level).maintain(rows)
-                    residual = residual - self._level_output(level, self._codebook(level).nearest(rows))
+        if not self.training or all(self._codebook(level).is_started for level in range(self.levels)):
+            return
+        with torch.no_grad():
+            residual = latents.float()
+            for level in range(self.levels):
+                rows = self._level_input(level, residual)
+                self._codebook(level).start(rows)
+                residual = residual - self._level_output(level, self._codebook(level).nearest(rows))
 
     def _train_step(self, values: Tensor) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
         kept = self._draw_kept_levels(values)

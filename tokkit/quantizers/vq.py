@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tokkit.quantizers.base import FloatLinear, Grid, Quantized, Quantizer, squared_error, straight_through
+from tokkit.quantizers.base import FloatLinear, Grid, Quantized, Quantizer, rotate_to, squared_error, straight_through
 from tokkit.quantizers.codebook import Codebook, Learning, Metric
 from tokkit.registry import register
 
@@ -92,7 +92,7 @@ class VQ(Quantizer):
 
     def initialize(self, latents: Tensor) -> None:
         if self.training:
-            self.codebook.maintain(self._project(latents))
+            self.codebook.start(self._project(latents))
 
     def _project(self, latents: Tensor) -> Tensor:
         values = self.project_in(latents.float())
@@ -101,20 +101,3 @@ class VQ(Quantizer):
     @classmethod
     def example_options(cls) -> dict[str, Any]:
         return {"dim": 8, "codebook_size": 16, "code_dim": 4, "metric": "cosine"}
-
-
-def rotate_to(values: Tensor, rows: Tensor) -> Tensor:
-    """`rows` forward; backward the gradient is turned and scaled as the latent is to reach its code (https://arxiv.org/abs/2410.06424).
-
-    With unit vectors u = x/|x|, v = q/|q|, w = (u+v)/|u+v|, the map is |q|/|x| (I - 2 w w' + 2 v u'), held constant.
-    """
-    with torch.no_grad():
-        norms = values.norm(dim=-1, keepdim=True), rows.norm(dim=-1, keepdim=True)
-        scale = norms[1] / norms[0].clamp(min=1e-6)
-        start = values / norms[0].clamp(min=1e-6)
-        end = rows / norms[1].clamp(min=1e-6)
-        middle = functional.normalize(start + end, dim=-1)
-    along_middle = (values * middle).sum(-1, keepdim=True) * middle
-    along_start = (values * start).sum(-1, keepdim=True) * end
-    turned = scale * (values - 2 * along_middle + 2 * along_start)
-    return rows.detach() + (turned - turned.detach())
