@@ -17,7 +17,7 @@ from tokkit.tokens.cursor import varint
 from tokkit.tokens.header import decode_header, encode_header
 from tokkit.tokens.index import encode_index
 
-fuzz = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+fuzz = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 SAMPLES = [
     make_tokens(1, (1000, 3), grid=(n, 2), seed=n, names=(f"sample {n}",), extra_fields=("gain",), extras=((n,),)) for n in range(1, 5)
