@@ -38,6 +38,8 @@ _DAMAGE = (
     struct.error,
     zlib.error,
     MemoryError,
+    RuntimeError,
+    PIL.Image.DecompressionBombError,
     PIL.Image.DecompressionBombWarning,
 )
 """What Pillow's readers raise on damaged files, besides `UnidentifiedImageError`."""
