@@ -13,6 +13,7 @@ from token_cases import assert_same, make_tokens
 
 from tokkit.errors import TokenFileError
 from tokkit.tokens import DamagedSampleError, TokenHeader, TokenReader, Tokens, TokenWriter
+from tokkit.tokens import reader as reader_module
 from tokkit.tokens.cursor import varint
 from tokkit.tokens.header import decode_header, encode_header
 from tokkit.tokens.index import encode_index
@@ -93,7 +94,10 @@ def test_any_flipped_byte_is_found_and_costs_one_sample(shard, tmp_path, data):
         assert f"sample {hit}, byte {errors[0].offset}" in str(errors[0])
 
 
-def test_every_truncation_is_found_and_keeps_the_whole_samples(shard, tmp_path):
+@pytest.mark.parametrize("mapped", [False, True])
+def test_every_truncation_is_found_and_keeps_the_whole_samples(shard, tmp_path, mapped, monkeypatch):
+    if mapped:
+        monkeypatch.setattr(reader_module, "_READ_AT_ONCE", 0)
     good, starts = shard
     for length in range(len(good)):
         path = put(tmp_path, good[:length])

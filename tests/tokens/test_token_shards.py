@@ -218,3 +218,17 @@ def test_a_reader_keeps_the_file_that_it_opened(tmp_path):
     write(path, PARTS[1:2], force=True)
     assert_same(reader[0], PARTS[0][0])
     assert_same(TokenReader(path)[0], PARTS[1][0])
+
+
+def test_a_large_file_is_mapped_and_small_ones_hold_no_descriptor(tmp_path):
+    large = make_tokens(3, (2**16,), grid=(300, 100))
+    large.save(tmp_path / "large.tok")
+    PARTS[0].save(tmp_path / "small.tok")
+    descriptors = len(list(Path("/proc/self/fd").iterdir()))
+    readers = [TokenReader(tmp_path / "small.tok") for _ in range(5)]
+    assert len(list(Path("/proc/self/fd").iterdir())) == descriptors
+    with TokenReader(tmp_path / "large.tok") as reader:
+        assert len(list(Path("/proc/self/fd").iterdir())) == descriptors + 1
+        assert_same(reader[2], large[2])
+        assert_same(reader.load(), large)
+    assert_same(readers[4][1], PARTS[0][1])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import mmap
+import os
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from operator import index as as_index
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +22,8 @@ from tokkit.tokens.scan import scan
 
 if TYPE_CHECKING:
     from tokkit.tokens.tokens import Tokens
+
+_READ_AT_ONCE = 2**16
 
 
 class DamagedSampleError(TokenFileError):
@@ -47,8 +51,9 @@ class TokenReader:
     """Random access to the samples of a token file. `len(reader)`, `reader[i]`, and iteration in order.
 
     The file is memory-mapped read-only: a reader costs one file descriptor and the index (8 bytes a sample) whatever the
-    file's size, may be shared by forked workers, and opens the file anew when unpickled. Replace a token file by renaming
-    (as `TokenWriter` does); one that is shortened in place while mapped ends the process, as with any mapped file.
+    file's size, may be shared by forked workers, and opens the file anew when unpickled. A file of at most 64 KiB is read at
+    once instead, so that thousands of one-sample files can be open. Replace a token file by renaming (as `TokenWriter`
+    does); one that is shortened in place while mapped ends the process, as with any mapped file.
 
     Args:
         path: the token file.
@@ -108,9 +113,9 @@ class TokenReader:
         if isinstance(self._buffer, mmap.mmap):
             self._buffer.close()
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
-        """The names of all samples; walks the whole file. Raises DamagedSampleError."""
+        """The names of all samples; the first use walks the whole file. Raises DamagedSampleError."""
         return tuple(self.info(i).name for i in range(len(self)))
 
     def info(self, i: int) -> SampleInfo:
@@ -218,11 +223,13 @@ def _reopen(path: Path, salvage: bool) -> TokenReader:
 
 
 def _map(path: Path) -> bytes | mmap.mmap:
-    """The bytes of a regular file, mapped. (An empty file cannot be mapped; a pipe would make us wait.)"""
+    """The bytes of a regular file (a pipe would make us wait), mapped unless it is small."""
     try:
         if not path.is_file():
             raise InputError(f"{path}: no such file" if not path.exists() else f"{path}: not a file")
         with path.open("rb") as file:
-            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if path.stat().st_size else b""
+            if os.fstat(file.fileno()).st_size <= _READ_AT_ONCE:
+                return file.read()
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
