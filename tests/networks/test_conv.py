@@ -1,0 +1,125 @@
+"""The conv pair: its size against LlamaGen's, its layers against plain torch, its options."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import tokkit.networks.layers as layers
+from tokkit import registry
+from tokkit.errors import InputError
+from tokkit.networks.conv import ConvDecoder, ConvEncoder
+
+TINY: dict[str, Any] = {"width": 8, "multipliers": (1, 2, 2), "blocks": 1, "dim": 12, "groups": 4}
+
+
+def count(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+@pytest.mark.parametrize(
+    ("multipliers", "encoder_size", "decoder_size"),
+    [((1, 1, 2, 2, 4), 29_298_176, 42_449_795), ((1, 2, 2, 4), 28_559_232, 41_415_171)],
+    ids=["VQ-16", "VQ-8"],
+)
+def test_has_as_many_parameters_as_llamagen(multipliers: tuple[int, ...], encoder_size: int, decoder_size: int) -> None:
+    """The numbers are those of FoundationVision/LlamaGen ce98ec4, tokenizer/tokenizer_image/vq_model.py, counted with its own code."""
+    with torch.device("meta"):
+        assert count(ConvEncoder(multipliers=multipliers)) == encoder_size
+        assert count(ConvDecoder(multipliers=multipliers)) == decoder_size
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+@pytest.mark.parametrize("factor", [1, 2, 3])
+def test_depth_to_space_undoes_space_to_depth(rank: int, factor: int) -> None:
+    pixels = torch.randn(2, 3, *(factor * cells for cells in (2, 3, 4)[:rank]))
+    folded = layers.space_to_depth(pixels, factor)
+    assert folded.shape == (2, 3 * factor**rank, *(2, 3, 4)[:rank])
+    assert torch.equal(layers.depth_to_space(folded, factor), pixels)
+
+
+def test_space_to_depth_holds_the_pixels_of_torch() -> None:
+    pixels = torch.randn(2, 3, 8, 4)
+    ours = layers.space_to_depth(pixels, 2).unflatten(1, (4, 3))  # the channel innermost
+    theirs = F.pixel_unshuffle(pixels, 2).unflatten(1, (3, 4))  # the channel outermost
+    assert torch.equal(ours, theirs.transpose(1, 2))
+
+
+@pytest.mark.parametrize("patch", [1, 2, 4])
+def test_patch_multiplies_the_stride(patch: int) -> None:
+    encoder, decoder = ConvEncoder(**TINY, patch=patch), ConvDecoder(**TINY, patch=patch)
+    assert encoder.stride == decoder.stride == 4 * patch
+    pictures = torch.rand(1, 3, 8 * patch, 4 * patch)
+    latents = encoder(pictures)
+    assert latents.grid == (2, 1)
+    assert decoder(*latents).shape == pictures.shape
+
+
+def test_attention_with_one_head_is_softmax_of_scaled_products() -> None:
+    layer = layers.Attention(8, 4)
+    features = torch.randn(2, 8, 3, 2)
+    tokens = layer.norm(features).flatten(2).transpose(1, 2)
+    queries, keys, values = layer.qkv(tokens).chunk(3, -1)
+    mixed = torch.softmax(queries @ keys.transpose(1, 2) / 8**0.5, -1) @ values
+    expected = features + layer.proj(mixed).transpose(1, 2).reshape(2, 8, 3, 2)
+    torch.testing.assert_close(layer(features), expected)
+
+
+def test_adaptive_norm_scales_by_the_deviation_and_shifts_by_the_mean() -> None:
+    layer = layers.AdaptiveNorm(4, 2, 3)
+    with torch.no_grad():
+        for linear in (layer.scale, layer.shift):
+            linear.weight.copy_(torch.eye(4, 3))
+            linear.bias.zero_()
+    latents = torch.tensor([[[1.0, 0.0, 5.0], [3.0, 0.0, 5.0]]])  # deviation (1, 0, 0), mean (2, 0, 5)
+    features = torch.randn(1, 4, 2, 2)
+    output = layer(features, latents)
+    normed = F.group_norm(features, 2, eps=1e-6)
+    torch.testing.assert_close(output[:, 0], normed[:, 0] + 2, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(output[:, 2], torch.full((1, 2, 2), 5.0), atol=1e-2, rtol=0)
+    torch.testing.assert_close(output[:, 3], torch.zeros(1, 2, 2))
+
+
+@pytest.mark.parametrize("upsample", ["nearest", "shuffle"])
+@pytest.mark.parametrize("adaptive_norm", [False, True])
+def test_every_decoder_option_trains(upsample: Any, adaptive_norm: bool) -> None:
+    decoder = ConvDecoder(**TINY, upsample=upsample, adaptive_norm=adaptive_norm)
+    pictures = decoder(torch.randn(2, 6, 12), (2, 3))
+    assert pictures.shape == (2, 3, 8, 12)
+    pictures.square().mean().backward()
+    assert all(parameter.grad is not None and parameter.grad.any() for parameter in decoder.parameters())
+
+
+def test_adaptive_norm_decodes_a_single_cell() -> None:
+    assert ConvDecoder(**TINY, adaptive_norm=True)(torch.randn(1, 1, 12), (1, 1)).isfinite().all()
+
+
+def test_without_attention_the_network_is_smaller() -> None:
+    assert count(ConvEncoder(**TINY, attention=False)) < count(ConvEncoder(**TINY))
+
+
+def test_latents_are_a_view_in_channels_last() -> None:
+    encoder = ConvEncoder(**TINY).to(memory_format=torch.channels_last)
+    values, grid = encoder(torch.rand(2, 3, 8, 12).contiguous(memory_format=torch.channels_last))
+    assert values.is_contiguous()
+    assert values.transpose(1, 2).unflatten(2, grid).is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"groups": 3}, "3 norm groups do not divide"),
+        ({"width": 0}, "width must be positive"),
+        ({"multipliers": ()}, "multipliers must be positive"),
+        ({"multipliers": (1, 0)}, "multipliers must be positive"),
+        ({"patch": 0}, "patch must be positive"),
+    ],
+)
+def test_refuses_options_that_cannot_be(options: dict[str, Any], message: str) -> None:
+    for kind in ("encoder", "decoder"):
+        with pytest.raises(InputError, match=message):
+            registry.build(kind, "conv", **TINY | options)
