@@ -1,0 +1,88 @@
+"""Lookup on a CPU: one small matrix product at a time, and float64 for the rows whose two best codes are too close to call.
+
+The product of a chunk of rows stays in cache, where numpy's argmin costs a tenth of torch's. faiss, when it is named, answers with the
+nearest code alone, so nothing tells which of its rows were close: it is the inexact option here.
+"""
+
+import importlib.util
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tokkit.ops.codebook_lookup.reference import directions, reference_lookup
+
+_CELLS_A_CHUNK = 1 << 18
+_FAISS_ROWS = 8192
+_FAISS_WIDTH = 32
+
+
+def faiss_installed() -> bool:
+    """Whether `import faiss` would find something; nothing is imported."""
+    return importlib.util.find_spec("faiss") is not None
+
+
+def faiss_pays(rows: int, width: int) -> bool:
+    """Where faiss has its fused kernel and was measured faster than a chunked product (README.md)."""
+    return rows >= _FAISS_ROWS and width <= _FAISS_WIDTH
+
+
+def centred(x: Tensor, codebook: Tensor, metric: str) -> tuple[Tensor, Tensor, Tensor]:
+    """x, codes and half squared norms such that `half - x @ codes.T` has the argmin of the distance and little cancellation."""
+    codes = directions(codebook) if metric == "cosine" else codebook
+    mean = codes.mean(dim=0)
+    codes = codes - mean
+    if metric == "euclidean":
+        return x - mean, codes, codes.square().sum(dim=1) / 2
+    return x, codes, codes.new_zeros(codes.shape[0])
+
+
+def cpu_lookup(x: Tensor, codebook: Tensor, metric: str, exact: bool) -> Tensor:
+    """Index of the nearest code, the lowest on ties.
+
+    Args:
+        x: `[N, d]` fp32 on the CPU.
+        codebook: `[K, d]` fp32.
+        metric: "euclidean", "cosine" or "dot".
+        exact: settle in float64 every row whose second-best score lies within the rounding of fp32.
+
+    Returns:
+        `[N]` int64.
+    """
+    count, width = x.shape
+    size = codebook.shape[0]
+    out = np.zeros(count, dtype=np.int64)
+    moved, codes, half = centred(x, codebook, metric)
+    columns = codes.T.contiguous()
+    rows = min(max(64, _CELLS_A_CHUNK // size), max(count, 1))
+    scores = torch.empty(rows, size)
+    # A score is a sum of width + 1 products: each rounding is at most 2^-24 of |x| |c|, and two scores are compared.
+    largest = codes.norm(dim=1).max()
+    slack = 2 * (width + 8) * 2.0**-24 * (moved.norm(dim=1) * largest + half.max())
+    doubtful = []
+    for start in range(0, count, rows):
+        part = moved[start : start + rows]
+        score = torch.addmm(half, part, columns, alpha=-1, out=scores[: part.shape[0]])
+        index = score.numpy().argmin(axis=1)
+        out[start : start + part.shape[0]] = index
+        if exact and size > 1:
+            at = torch.from_numpy(index)[:, None]
+            best = score.gather(1, at)
+            second = score.scatter_(1, at, torch.inf).amin(dim=1, keepdim=True)
+            clear = second - best > slack[start : start + part.shape[0], None]
+            doubtful.append(start + np.flatnonzero(~clear.numpy()))
+    indices = torch.from_numpy(out)
+    if doubtful and (again := torch.from_numpy(np.concatenate(doubtful))).numel():
+        indices[again] = reference_lookup(x[again], codebook, metric)
+    return indices
+
+
+def faiss_lookup(x: Tensor, codebook: Tensor, metric: str) -> Tensor:
+    """`cpu_lookup` by faiss's flat index: fp32, ties in no stated order. `[N, d]`, `[K, d]` -> `[N]` int64."""
+    import faiss
+
+    moved, codes, _ = centred(x, codebook, metric)
+    index = faiss.IndexFlatL2(x.shape[1]) if metric == "euclidean" else faiss.IndexFlatIP(x.shape[1])
+    index.add(codes.contiguous().numpy())
+    _, nearest = index.search(moved.contiguous().numpy(), 1)
+    return torch.from_numpy(nearest[:, 0].copy()).clamp_min_(0)

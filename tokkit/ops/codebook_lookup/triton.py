@@ -1,0 +1,276 @@
+"""Exact nearest code on a GPU without N x K: a coarse pass on the tensor cores, then fp32 for the few codes that may win.
+
+Scores are `|c|^2 / 2 - x.c` with the codebook's (sampled) mean taken off, from operands rounded to fp16 (one product) or split in two
+bf16 halves (three products side by side in one padded inner dimension). A row's codes fall into groups of G; per slot (column modulo S)
+the kernel keeps the least group minimum, the second least and where the first was. The rounding errors of a row are known from what the
+rounding threw away, so every group whose minimum lies within twice that error of the row's best is rescored in fp32 from the original
+codebook. A row whose candidates cannot all be named (two in one slot, or more than four) goes on a list and meets every code.
+"""
+
+import triton
+import triton.language as tl
+
+from tokkit.ops.codebook_lookup.prepare import FOLD
+
+_NONE = tl.constexpr(0x7FFFFFFFFFFFFFFF)
+
+
+@triton.jit
+def _sortable(value):
+    """fp32 -> int64 that sorts as the value does, in the upper half of the word."""
+    bits = value.to(tl.int32, bitcast=True)
+    return (bits ^ ((bits >> 31) & 0x7FFFFFFF)).to(tl.int64) << 32
+
+
+@triton.jit
+def _left(x, mean, scale, rows, inside, stride, first, D: tl.constexpr, W: tl.constexpr, SPLIT: tl.constexpr,
+          FOLDED: tl.constexpr):  # fmt: skip
+    """Columns `first..first + W` of the left operand of a block of rows, and the squared norms of what the rows are and lost."""
+    columns = first + tl.arange(0, W)
+    if SPLIT:
+        source = columns % D
+        real = columns < 3 * D
+    else:
+        source = columns
+        real = columns < D
+    keep = inside[:, None] & real[None, :]
+    value = tl.load(x + rows.to(tl.int64)[:, None] * stride + source[None, :], mask=keep, other=0.0).to(tl.float32)
+    shift = tl.load(mean + source, mask=real, other=0.0)
+    value = tl.where(keep, value - shift[None, :], 0.0)
+    if SPLIT:
+        once = (columns < D)[None, :]
+        high = value.to(tl.bfloat16).to(tl.float32)
+        low_f = (value - high).to(tl.bfloat16).to(tl.float32)
+        rest = value - high - low_f
+        operand = tl.where((columns < 2 * D)[None, :], high, low_f)
+        operand = tl.where(((columns >= 3 * D) & (columns < 3 * D + 3))[None, :], 1.0, operand).to(tl.bfloat16)
+        second = tl.sum(tl.where(once, low_f * low_f, 0.0), axis=1)
+        norm = tl.sum(tl.where(once, value * value, 0.0), axis=1)
+        lost = tl.sum(tl.where(once, rest * rest, 0.0), axis=1)
+    else:
+        value *= scale
+        value = tl.where(tl.abs(value) < 65000.0, value, float("nan"))
+        high = value.to(tl.float16).to(tl.float32)
+        rest = value - high
+        if FOLDED:
+            high = tl.where(((columns >= D) & (columns < D + 3))[None, :], FOLD, high)
+        operand = high.to(tl.float16)
+        norm = tl.sum(value * value, axis=1)
+        lost = tl.sum(rest * rest, axis=1)
+        second = norm * 0.0
+    return operand, norm, lost, second
+
+
+@triton.jit
+def _dot(left, right, acc, EMULATE: tl.constexpr):
+    if EMULATE:  # the interpreter's own bf16 product is wrong
+        return tl.dot(left.to(tl.float32), right.to(tl.float32), acc, input_precision="ieee")
+    return tl.dot(left, right, acc)
+
+
+@triton.jit
+def coarse(
+    x, operand, half, mean, limits, groups, listed, count, N, stride, tiles, blocks,
+    D: tl.constexpr, DP: tl.constexpr, W: tl.constexpr, SPLIT: tl.constexpr, FOLDED: tl.constexpr, EXACT: tl.constexpr,
+    BN: tl.constexpr, BK: tl.constexpr, S: tl.constexpr, CANDIDATES: tl.constexpr, EMULATE: tl.constexpr, STAGES: tl.constexpr,
+):  # fmt: skip
+    """Name the groups that may hold each row's nearest code. Grid (N / BN,).
+
+    groups `[N, CANDIDATES]` int32: group numbers, best first, -1 where there is none; `groups[:, 0] = -2` and the row on the list where
+    the row must meet every code.
+    """
+    G: tl.constexpr = BK // S
+    WC: tl.constexpr = min(W, 128)
+    CHUNKS: tl.constexpr = W // WC
+    rows = tl.program_id(0) * BN + tl.arange(0, BN)
+    inside = rows < N
+    scale = tl.load(mean + DP)
+    a0, norm, lost, second_norm = _left(x, mean, scale, rows, inside, stride, 0, D, WC, SPLIT, FOLDED)
+    if CHUNKS > 1:
+        a1, norm1, lost1, _ = _left(x, mean, scale, rows, inside, stride, WC, D, WC, SPLIT, FOLDED)
+        norm += norm1
+        lost += lost1
+    if CHUNKS > 2:
+        a2, norm2, lost2, _ = _left(x, mean, scale, rows, inside, stride, 2 * WC, D, WC, SPLIT, FOLDED)
+        a3, norm3, lost3, _ = _left(x, mean, scale, rows, inside, stride, 3 * WC, D, WC, SPLIT, FOLDED)
+        norm += norm2 + norm3
+        lost += lost2 + lost3
+
+    best = tl.full([BN, S], float("inf"), tl.float32)
+    second = tl.full([BN, S], float("inf"), tl.float32)
+    where = tl.zeros([BN, S], tl.int32)
+    inner = tl.arange(0, WC)
+    columns = tl.arange(0, BK)
+    for tile in tl.range(0, tiles, num_stages=STAGES):
+        at = operand + (tile * BK + columns).to(tl.int64)[None, :] * W + inner[:, None]
+        score = _dot(a0, tl.load(at), tl.zeros([BN, BK], tl.float32), EMULATE)
+        if CHUNKS > 1:
+            score = _dot(a1, tl.load(at + WC), score, EMULATE)
+        if CHUNKS > 2:
+            score = _dot(a2, tl.load(at + 2 * WC), score, EMULATE)
+            score = _dot(a3, tl.load(at + 3 * WC), score, EMULATE)
+        if not FOLDED:
+            score += tl.load(half + tile * BK + columns)[None, :]
+        least = tl.min(tl.reshape(score, [BN, G, S]), axis=1)
+        where = tl.where(least < best, tile, where)
+        second = tl.minimum(second, tl.maximum(best, least))
+        best = tl.minimum(best, least)
+
+    least = tl.min(best, axis=1)
+    if EXACT:
+        code_norm, code_lost, code_second, code_half = _limits(limits, blocks)
+        norm = tl.sqrt_rn(norm)
+        lost = tl.sqrt_rn(lost)
+        error = (lost * code_norm + (norm + lost) * code_lost) * 1.001
+        if SPLIT:
+            error += tl.sqrt_rn(second_norm) * code_second * 1.001
+        # What the tensor cores and fp32 lose while they add: W / 16 steps, each at most 2^-22 of the largest sum, with room.
+        error += (W // 16 + 4) * 2.0**-22 * ((norm + lost) * code_norm + code_half)
+        limit = least + 2 * error
+        limit = tl.where(limit < float("inf"), limit, float("inf"))
+        unclear = tl.sum((second <= limit[:, None]).to(tl.int32), axis=1) > 0
+        unclear = unclear | (least != least) | (least == float("inf")) | (error != error) | (error == float("inf"))
+    else:
+        limit = least
+        unclear = least != least
+    slots = tl.arange(0, S)[None, :]
+    numbers = where * S + slots
+    first = tl.zeros([BN], tl.int32)
+    for candidate in tl.static_range(CANDIDATES):
+        near = tl.min(best, axis=1)
+        slot = tl.min(tl.where(best == near[:, None], slots, S), axis=1)
+        taken = slots == slot[:, None]
+        number = tl.sum(tl.where(taken, numbers, 0), axis=1)
+        number = tl.where(near <= limit, number, -1)
+        best = tl.where(taken, float("inf"), best)
+        if candidate == 0:
+            first = tl.maximum(number, 0)
+        else:
+            tl.store(groups + rows.to(tl.int64) * CANDIDATES + candidate, number, mask=inside)
+    if EXACT:
+        unclear = (unclear | (tl.min(best, axis=1) <= limit)) & inside
+        place = tl.atomic_add(count + rows * 0, 1, mask=unclear, sem="relaxed")
+        tl.store(listed + place, rows, mask=unclear)
+        first = tl.where(unclear, -2, first)
+    tl.store(groups + rows.to(tl.int64) * CANDIDATES, first, mask=inside)
+
+
+@triton.jit
+def _limits(limits, blocks):
+    """The codebook's largest |c|, |c - rounded c|, |second half| and |c|^2 / 2 from those of its blocks."""
+    norm = 0.0
+    lost = 0.0
+    second = 0.0
+    half = 0.0
+    for first in range(0, blocks, 128):
+        at = first + tl.arange(0, 128)
+        keep = at < blocks
+        norm = tl.maximum(norm, tl.max(tl.load(limits + at * 4, mask=keep, other=0.0)))
+        lost = tl.maximum(lost, tl.max(tl.load(limits + at * 4 + 1, mask=keep, other=0.0)))
+        second = tl.maximum(second, tl.max(tl.load(limits + at * 4 + 2, mask=keep, other=0.0)))
+        half = tl.maximum(half, tl.max(tl.load(limits + at * 4 + 3, mask=keep, other=0.0)))
+    return norm, lost, second, half
+
+
+@triton.jit
+def rescore(
+    x, codebook, inverse, groups, out, residual, N, K, stride, residual_stride, out_stride,
+    D: tl.constexpr, DC: tl.constexpr, METRIC: tl.constexpr, R: tl.constexpr, G: tl.constexpr, CANDIDATES: tl.constexpr,
+    UPDATE: tl.constexpr,
+):  # fmt: skip
+    """The nearest code of R rows among their candidate groups, in fp32 from the codebook as given. Grid (N / R,).
+
+    out `[N]` int64: the index, or the largest int64 where the row is on the list. UPDATE also writes `x - code` to residual.
+    """
+    rows = (tl.program_id(0) * R + tl.arange(0, R)).to(tl.int64)
+    inside = rows < N
+    first = tl.load(groups + rows * CANDIDATES, mask=inside, other=-1)
+    nearest = tl.full([R], _NONE, tl.int64)
+    for candidate in range(CANDIDATES):
+        number = tl.load(groups + rows * CANDIDATES + candidate, mask=inside & (first >= 0), other=-1)
+        if tl.max(number) >= 0:
+            code = number[:, None] * G + tl.arange(0, G)[None, :]
+            exists = (number >= 0)[:, None] & (code < K)
+            total = tl.zeros([R, G, DC], tl.float32)
+            for start in range(0, D, DC):
+                column = start + tl.arange(0, DC)
+                real = column < D
+                value = tl.load(x + rows[:, None] * stride + column[None, :], mask=inside[:, None] & real[None, :], other=0.0)
+                near = tl.load(
+                    codebook + code.to(tl.int64)[:, :, None] * D + column[None, None, :],
+                    mask=exists[:, :, None] & real[None, None, :], other=0.0,
+                )  # fmt: skip
+                if METRIC == 0:
+                    near = value.to(tl.float32)[:, None, :] - near
+                    total += near * near
+                else:
+                    total -= value.to(tl.float32)[:, None, :] * near
+            distance = tl.sum(total, axis=2)
+            if METRIC == 1:
+                distance *= tl.load(inverse + code, mask=exists, other=0.0)
+            key = tl.where(exists, _sortable(distance) | code.to(tl.int64), _NONE)
+            nearest = tl.minimum(nearest, tl.min(key, axis=1))
+    index = tl.where(first >= 0, nearest & 0xFFFFFFFF, _NONE)
+    tl.store(out + rows * out_stride, index, mask=inside)
+    if UPDATE:
+        keep = inside & (first >= 0)
+        for start in range(0, D, DC):
+            column = start + tl.arange(0, DC)
+            mask = keep[:, None] & (column < D)[None, :]
+            value = tl.load(x + rows[:, None] * stride + column[None, :], mask=mask, other=0.0).to(tl.float32)
+            near = tl.load(codebook + index[:, None] * D + column[None, :], mask=mask, other=0.0)
+            tl.store(residual + rows[:, None] * residual_stride + column[None, :], value - near, mask=mask)
+
+
+@triton.jit
+def scan(
+    x, transposed, inverse, listed, count, out, K, padded, stride, out_stride,
+    D: tl.constexpr, METRIC: tl.constexpr, R: tl.constexpr, B: tl.constexpr, SPAN: tl.constexpr,
+):  # fmt: skip
+    """Every listed row against every code, in fp32. Grid: any number of programs; they share units of R rows by SPAN codes."""
+    total = tl.load(count)
+    spans = tl.cdiv(K, SPAN)
+    units = tl.cdiv(total, R) * spans
+    for unit in range(tl.program_id(0), units, tl.num_programs(0)):
+        place = (unit // spans) * R + tl.arange(0, R)
+        inside = place < total
+        rows = tl.load(listed + place, mask=inside, other=0).to(tl.int64)
+        nearest = tl.full([R], _NONE, tl.int64)
+        for start in range((unit % spans) * SPAN, tl.minimum((unit % spans + 1) * SPAN, K), B):
+            code = start + tl.arange(0, B)
+            distance = tl.zeros([R, B], tl.float32)
+            for column in range(D):
+                value = tl.load(x + rows * stride + column).to(tl.float32)
+                near = tl.load(transposed + tl.cast(column, tl.int64) * padded + code, mask=code < padded, other=0.0)
+                if METRIC == 0:
+                    gap = value[:, None] - near[None, :]
+                    distance += gap * gap
+                else:
+                    distance -= value[:, None] * near[None, :]
+            if METRIC == 1:
+                distance *= tl.load(inverse + code, mask=code < padded, other=0.0)[None, :]
+            key = tl.where((code < K)[None, :], _sortable(distance) | code.to(tl.int64)[None, :], _NONE)
+            nearest = tl.minimum(nearest, tl.min(key, axis=1))
+        tl.atomic_min(out + rows * out_stride, nearest, mask=inside, sem="relaxed")
+
+
+@triton.jit
+def settle(
+    x, codebook, listed, count, out, residual, stride, residual_stride, out_stride,
+    D: tl.constexpr, DC: tl.constexpr, UPDATE: tl.constexpr, R: tl.constexpr,
+):  # fmt: skip
+    """Strip the distance that `scan` packed above the indices of the listed rows, and write their residuals."""
+    total = tl.load(count)
+    for start in range(tl.program_id(0) * R, total, tl.num_programs(0) * R):
+        place = start + tl.arange(0, R)
+        inside = place < total
+        rows = tl.load(listed + place, mask=inside, other=0).to(tl.int64)
+        index = tl.load(out + rows * out_stride, mask=inside, other=0) & 0xFFFFFFFF
+        tl.store(out + rows * out_stride, index, mask=inside)
+        if UPDATE:
+            for first in range(0, D, DC):
+                column = first + tl.arange(0, DC)
+                mask = inside[:, None] & (column < D)[None, :]
+                value = tl.load(x + rows[:, None] * stride + column[None, :], mask=mask, other=0.0).to(tl.float32)
+                near = tl.load(codebook + index[:, None] * D + column[None, :], mask=mask, other=0.0)
+                tl.store(residual + rows[:, None] * residual_stride + column[None, :], value - near, mask=mask)
