@@ -1,4 +1,4 @@
-"""What every baseline is: a classical codec that is judged beside a tokenizer, at the same number of bytes. Knows tensors and bytes only."""
+"""What every baseline is: a classical codec, judged beside a tokenizer at the same number of bytes. Knows tensors and bytes only."""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 from tokkit.baselines.pictures import PictureCodec
 from tokkit.registry import register
 
@@ -15,4 +17,4 @@ class Jpeg(PictureCodec):
     feature = "jpg"
     qualities = (1, 100)
     sweep = (5, 10, 20, 30, 45, 60, 75, 85, 92)
-    options = {"optimize": True, "progressive": True, "subsampling": "4:2:0"}
+    options: ClassVar[dict[str, Any]] = {"optimize": True, "progressive": True, "subsampling": "4:2:0"}

@@ -37,8 +37,15 @@ class PictureCodec(Baseline):
             raise InputError(f"baseline {self.name!r}: this Pillow has no {self.format}; install Pillow 11.3 or newer")
 
     def encode(self, values: Tensor, quality: int) -> bytes:
+        """
+        Raises:
+            InputError: the picture is larger than the format allows.
+        """
         file = io.BytesIO()
-        to_picture(values).save(file, self.format, quality=quality, **self.options)
+        try:
+            to_picture(values).save(file, self.format, quality=quality, **self.options)
+        except (OSError, ValueError) as error:
+            raise InputError(f"{self.name}: cannot encode {tuple(values.shape)}: {error}") from error
         return file.getvalue()
 
     def decode(self, data: bytes) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 from tokkit.baselines.pictures import PictureCodec
 from tokkit.registry import register
 
@@ -15,4 +17,4 @@ class WebP(PictureCodec):
     feature = "webp"
     qualities = (0, 100)
     sweep = (0, 5, 10, 20, 35, 50, 65, 80, 90)
-    options = {"method": 6}
+    options: ClassVar[dict[str, Any]] = {"method": 6}

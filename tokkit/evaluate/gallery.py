@@ -1,0 +1,100 @@
+"""Which pictures a report shows: the worst ones, and some taken at random. Keeps only those in memory."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+from torch import Tensor
+
+from tokkit.evaluate.result import Case, MetricInfo, Row
+
+LARGEST_SIDE = 768
+
+
+class Gallery:
+    """Keeps the worst samples by one metric, and a uniform random choice of the others, in one pass."""
+
+    def __init__(self, worst: int, others: int, metric: MetricInfo | None, seed: int):
+        """
+        Args:
+            worst: how many of the worst to keep.
+            others: how many to keep of the rest.
+            metric: that says which are worst; without it none are.
+            seed: of the random choice.
+        """
+        self._room_worst = worst if metric is not None else 0
+        self._room_others = others
+        self._metric = metric
+        self._random = random.Random(seed)
+        self._worst: list[tuple[float, Case]] = []
+        self._others: dict[int, Case] = {}
+        self._passed = 0
+
+    def offer(self, original: Tensor, reconstructions: dict[str, Tensor], rows: dict[str, Row], system: str) -> None:
+        """Take or leave one picture.
+
+        Args:
+            original: [C, H, W] in [0, 1].
+            reconstructions: of every system that could make one.
+            rows: of the same systems.
+            system: the judged one, whose values decide.
+        """
+        score = self._score(rows[system])
+        if score is None or (len(self._worst) == self._room_worst and not (self._worst and score < self._worst[-1][0])):
+            place = self._reserve()
+            if place is not None:
+                self._others[place] = _case(original, reconstructions, rows, system, worst=False)
+            return
+        self._worst.append((score, _case(original, reconstructions, rows, system, worst=True)))
+        self._worst.sort(key=lambda item: item[0])
+        if len(self._worst) > self._room_worst:
+            _, dropped = self._worst.pop()
+            place = self._reserve()
+            if place is not None:
+                self._others[place] = replace(dropped, worst=False)
+
+    def cases(self) -> list[Case]:
+        """The worst first, then the others in the order of their names."""
+        others = sorted(self._others.values(), key=lambda case: case.sample)
+        return [case for _, case in self._worst] + others
+
+    def _score(self, row: Row) -> float | None:
+        """Lower is worse."""
+        if self._metric is None or self._metric.name not in row.values:
+            return None
+        value = row.values[self._metric.name]
+        return value if self._metric.higher_is_better else -value
+
+    def _reserve(self) -> int | None:
+        """The place that one more of the others gets, by reservoir sampling; None when it gets none."""
+        self._passed += 1
+        place = self._random.randrange(self._passed)
+        return place if place < self._room_others else None
+
+
+def _case(original: Tensor, reconstructions: dict[str, Tensor], rows: dict[str, Row], system: str, *, worst: bool) -> Case:
+    top, left = _window(original, reconstructions[system])
+    kept = {name: _cut(values, top, left) for name, values in reconstructions.items()}
+    return Case(rows[system].sample, _cut(original, top, left), kept, rows, worst)
+
+
+def _cut(values: Tensor, top: int, left: int) -> Tensor:
+    """8 bits, at most `LARGEST_SIDE` on a side."""
+    window = values[:, top : top + LARGEST_SIDE, left : left + LARGEST_SIDE]
+    return window.clamp(0, 1).mul(255).round().byte().cpu()
+
+
+def _window(original: Tensor, reconstruction: Tensor) -> tuple[int, int]:
+    """Where the largest error is, for pictures that are too large to be shown whole."""
+    height, width = original.shape[1:]
+    if max(height, width) <= LARGEST_SIDE:
+        return 0, 0
+    error = (original.cpu() - reconstruction.cpu()).square().mean(0)
+    row, column = divmod(int(error.argmax()), width)
+    return _start(row, height), _start(column, width)
+
+
+def _start(at: int, size: int) -> int:
+    """Of a window around `at` that stays inside."""
+    return max(0, min(at - LARGEST_SIDE // 2, size - LARGEST_SIDE))
