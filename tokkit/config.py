@@ -70,7 +70,12 @@ class Problems:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1 reads `1e-4` as a string; people who write learning rates do not."""
+    """YAML 1.1 reads `1e-4` as a string; people who write learning rates do not. Aliases, which can loop or explode, are refused."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.composer.ComposerError(None, None, "yaml aliases are not read; use `base:`", self.peek_event().start_mark)
+        return super().compose_node(parent, index)
 
 
 _Loader.add_implicit_resolver(
@@ -216,7 +221,7 @@ def _plain(annotation: Any, node: Node, path: str, problems: Problems) -> Any:
             hint = ""
             if detail["type"] == "literal_error" and isinstance(given, str):
                 hint = suggest(given, [str(choice) for choice in typing.get_args(annotation)])
-            message = detail["msg"][0].lower() + detail["msg"][1:]
+            message = (detail["msg"][0].lower() + detail["msg"][1:]).replace("valid tuple", "valid list")
             problems.add(place, sub, f"{message}, got {given!r}{hint}")
         return None
 
@@ -230,9 +235,7 @@ def _locate(node: Node, path: str, location: tuple[int | str, ...]) -> tuple[Whe
     """Follow pydantic's location as far as it names members of the value (union branches do not)."""
     for step in location:
         members = node.value
-        if isinstance(members, list) and isinstance(step, int) and step < len(members):
-            node = members[step]
-        elif isinstance(members, dict) and step in members:
+        if (isinstance(members, list) and isinstance(step, int) and step < len(members)) or (isinstance(members, dict) and step in members):
             node = members[step]
         else:
             continue
@@ -295,8 +298,6 @@ def _to_node(tree: yaml.Node | None, file: str, path: str, problems: Problems, k
             child_path = f"{path}.{name}".lstrip(".")
             if name in members:
                 problems.add(at, child_path, "given twice")
-            elif name == "<<":
-                problems.add(at, child_path, "yaml merge keys are not read; use `base:`")
             else:
                 members[name] = _to_node(child, file, child_path, problems, at)
         return Node(members, where, key)

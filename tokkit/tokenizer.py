@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -19,9 +20,10 @@ from tokkit.errors import InputError, TokenFileError
 from tokkit.files import replacing
 from tokkit.modalities.base import Modality, Sample
 from tokkit.modalities.padding import crop, pad_to_multiple, padded_size
-from tokkit.networks.base import Decoder, Encoder
+from tokkit.networks.base import Decoder, Encoder, Grid
 from tokkit.quantizers.base import Quantizer
 from tokkit.recipe import Recipe
+from tokkit.tiling import from_channels, map_tiles, to_channels
 from tokkit.tokens import TokenHeader, Tokens
 
 RECIPE_FILE = "recipe.yaml"
@@ -63,6 +65,7 @@ class Tokenizer(nn.Module):
         decoder: Decoder,
         name: str = "tokenizer",
         precision: Precision = "fp32",
+        tile: int | None = None,
     ):
         """
         Args:
@@ -70,9 +73,12 @@ class Tokenizer(nn.Module):
             encoder, quantizer, decoder: built by `tokkit.build`.
             name: written into token files.
             precision: of the networks in `encode` and `decode`; quantizers compute in fp32 always.
+            tile: encode and decode inputs that are longer than this along some axis in tiles of this size, a multiple of the stride, seen
+                with a margin of a quarter tile. Memory then grows with the tile, not with the input; a network that looks at the
+                whole input (group norms, attention) gives somewhat other codes for tiles than for the whole.
 
         Raises:
-            InputError: the parts do not fit together.
+            InputError: the parts do not fit together, or there is no grid to cut into tiles.
         """
         super().__init__()
         self.modality: Modality = registry.build("modality", modality) if isinstance(modality, str) else modality
@@ -86,8 +92,11 @@ class Tokenizer(nn.Module):
             raise InputError(
                 f"the encoder divides sizes by {encoder.stride} and the decoder multiplies them by {decoder.stride}; make them equal"
             )
+        if tile is not None and (tile < 1 or tile % encoder.stride):
+            raise InputError(f"tile={tile} must be a positive multiple of the stride {encoder.stride}")
         self.name = name
         self.precision: Precision = precision
+        self.tile = tile
         self.encoder = encoder
         self.to_quantizer = nn.Identity() if encoder.dim == quantizer.dim else nn.Linear(encoder.dim, quantizer.dim)
         self.quantizer = quantizer
@@ -97,7 +106,7 @@ class Tokenizer(nn.Module):
 
     def forward(self, batch: Tensor) -> TokenizerOutput:
         """Reconstruct [B, C, *spatial] in the public range, through the codes."""
-        padded = pad_to_multiple(self.modality.normalize(batch), self.encoder.stride)
+        padded = pad_to_multiple(self.modality.normalize(batch), self.encoder.stride, rank=self.modality.rank)
         latents, grid = self.encoder(padded)
         quantized = self.quantizer(self.to_quantizer(latents), grid)
         decoded = self.decoder(self.to_decoder(quantized.latents), grid)
@@ -141,11 +150,8 @@ class Tokenizer(nn.Module):
         if len(sizes) > 1:
             listed = ", ".join(map(str, sorted(sizes)))
             raise InputError(f"encode: inputs of several sizes ({listed}) make no single tensor; use encode_each")
-        batch = torch.stack([pad_to_multiple(sample.values, self.encoder.stride) for sample in samples])
-        values = self.modality.normalize(batch.to(self.device, self.dtype, non_blocking=True))
-        with self._autocast():
-            latents, grid = self.encoder(values)
-            codes = self.quantizer(self.to_quantizer(latents), grid).codes
+        batch = torch.stack([pad_to_multiple(sample.values, self.encoder.stride, rank=self.modality.rank) for sample in samples])
+        codes, grid = self.codes_of(self.modality.normalize(batch.to(self.device, self.dtype, non_blocking=True)))
         header = self.header(levels=levels)
         return Tokens(
             codes=self._shortened(codes, num_tokens, levels).cpu(),
@@ -160,6 +166,39 @@ class Tokenizer(nn.Module):
             extra_fields=header.extra_fields,
             extras=tuple(sample.extras for sample in samples),
         )
+
+    def codes_of(self, values: Tensor) -> tuple[Tensor, Grid]:
+        """Codes [B, N, Q] and grid of [B, C, *spatial] on the device, in the networks' range and padded to the stride."""
+        if self.tile is None or max(values.shape[2:]) <= self.tile:
+            return self._codes(values)
+        stride = self.encoder.stride
+
+        def codes_of_tile(tile: Tensor) -> Tensor:
+            codes, grid = self._codes(tile)
+            if codes.shape[1] != math.prod(grid):
+                raise InputError(f"tile={self.tile}: {self.name!r} has {codes.shape[1]} tokens on a grid of {grid}; tiles need one a cell")
+            return to_channels(codes, grid)
+
+        codes = map_tiles(codes_of_tile, values, tile=self.tile, margin=self.tile // 4 // stride * stride, down=stride)
+        return from_channels(codes), tuple(codes.shape[2:])
+
+    def _codes(self, values: Tensor) -> tuple[Tensor, Grid]:
+        with self._autocast():
+            latents, grid = self.encoder(values)
+            return self.quantizer(self.to_quantizer(latents), grid).codes, grid
+
+    def _decode_latents(self, latents: Tensor, grid: Grid) -> Tensor:
+        """[B, N, D] of the quantizer to [B, C, *spatial] in the networks' range."""
+        latents = self.to_decoder(latents.to(self.dtype))
+        stride = self.decoder.stride
+        if self.tile is None or latents.shape[1] != math.prod(grid) or max(grid) * stride <= self.tile:
+            return self.decoder(latents, grid)
+
+        def decode_tile(cells: Tensor) -> Tensor:
+            return self.decoder(from_channels(cells), tuple(cells.shape[2:]))
+
+        tile = self.tile // stride
+        return map_tiles(decode_tile, to_channels(latents, grid), tile=tile, margin=tile // 4, up=stride)
 
     def header(self, *, levels: int | None = None) -> TokenHeader:
         """What all token files of this tokenizer say at their beginning."""
@@ -196,8 +235,7 @@ class Tokenizer(nn.Module):
         self.check_header(tokens.header)
         codes = tokens.codes.to(self.device)
         with self._autocast():
-            latents = self.quantizer.lookup(codes, tokens.grid)
-            decoded = self.decoder(self.to_decoder(latents.to(self.dtype)), tokens.grid)
+            decoded = self._decode_latents(self.quantizer.lookup(codes, tokens.grid), tokens.grid)
         values = self.modality.denormalize(decoded.float())
         return [
             self.modality.restore(crop(sample, size) if size else sample, extras)
@@ -268,20 +306,22 @@ class Tokenizer(nn.Module):
         if (folder / WEIGHTS_FILE).exists() and not force:
             raise InputError(f"{folder} holds a tokenizer already; pass force=True to replace it")
         folder.mkdir(parents=True, exist_ok=True)
-        described = recipe or Recipe(name=self.name, **self._parts())
+        described = recipe or self.recipe()
         with replacing(folder / WEIGHTS_FILE) as part:
             safetensors.torch.save_model(self, str(part), metadata={"fingerprint": self.fingerprint, "format": "pt"})
         with replacing(folder / RECIPE_FILE) as part:
             part.write_text(described.to_yaml(), encoding="utf-8")
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, *, device: str | torch.device = "cpu", precision: Precision = "fp32") -> Tokenizer:
+    def from_pretrained(
+        cls, folder: str | Path, *, device: str | torch.device = "cpu", precision: Precision = "fp32", tile: int | None = None
+    ) -> Tokenizer:
         """Load a tokenizer that `save` or training wrote.
 
         Args:
             folder: with `recipe.yaml` and `model.safetensors`.
             device: where it will run.
-            precision: of the networks in `encode` and `decode`.
+            precision, tile: as in the constructor.
 
         Raises:
             InputError: the folder holds no tokenizer, the weights do not fit the recipe, or the device is not there.
@@ -293,18 +333,22 @@ class Tokenizer(nn.Module):
             raise InputError(
                 f"{folder}: no tokenizer here, {' and '.join(missing)} missing; give the folder that `tokkit train` or `save` wrote"
             )
-        tokenizer = cls.from_recipe(Recipe.load(folder / RECIPE_FILE), precision=precision)
+        tokenizer = cls.from_recipe(Recipe.load(folder / RECIPE_FILE), precision=precision, tile=tile)
         try:
             safetensors.torch.load_model(tokenizer, folder / WEIGHTS_FILE)
         except (RuntimeError, safetensors.SafetensorError) as error:
             raise InputError(f"{folder / WEIGHTS_FILE}: not the weights of {folder / RECIPE_FILE}: {error}") from error
         return tokenizer.to(pick_device(device)).eval()
 
+    def recipe(self) -> Recipe:
+        """The parts, as a recipe that says nothing of training."""
+        return Recipe(name=self.name, **self._parts())
+
     @classmethod
-    def from_recipe(cls, recipe: Recipe, *, precision: Precision = "fp32") -> Tokenizer:
+    def from_recipe(cls, recipe: Recipe, *, precision: Precision = "fp32", tile: int | None = None) -> Tokenizer:
         """A tokenizer with fresh weights."""
         parts = {part: getattr(recipe, part).build() for part in ("modality", "encoder", "quantizer", "decoder")}
-        return cls(**parts, name=recipe.name, precision=precision)
+        return cls(**parts, name=recipe.name, precision=precision, tile=tile)
 
     def _parts(self) -> dict[str, Any]:
         return {part: registry.spec_of(getattr(self, part)) for part in ("modality", "encoder", "quantizer", "decoder")}

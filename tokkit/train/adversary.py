@@ -16,19 +16,20 @@ from tokkit.train.optim import clip_gradients, make_optimizer
 class Adversary:
     """Discriminators that train beside the tokenizer, from `section.start` on."""
 
-    def __init__(self, section: Adversarial, train: Train, prepare: Callable[..., Any]):
+    def __init__(self, section: Adversarial, train: Train, device: torch.device, prepare: Callable[..., Any]):
         self.section = section
         self.train = train
         module = nn.ModuleList(spec.build() for spec in section.discriminators)  # type: ignore[attr-defined]
-        self.module, self.optimizer = prepare(_All(module), make_optimizer(module, train))
-        self.lecam = LeCam() if section.lecam else None
+        everything = _All(module).to(device)
+        self.module, self.optimizer = prepare(everything, make_optimizer(everything, train))
+        self.lecam = LeCam().to(device) if section.lecam else None
         self.peak = section.lr or train.lr
 
     def generator_terms(self, target: Tensor, fake: Tensor, reconstruction_loss: Tensor, last_layer: nn.Parameter) -> dict[str, Tensor]:
         """What the tokenizer pays, weighted."""
         self.module.requires_grad_(False)
         judged = self.module(fake)
-        loss = generator_loss([maps[-1] for maps in judged], self.section.loss)
+        loss = generator_loss(self.section.loss, judged)
         weight: float | Tensor = self.section.weight
         if self.section.adaptive:
             weight = weight * adaptive_weight(reconstruction_loss, loss, last_layer)
@@ -42,11 +43,10 @@ class Adversary:
 
     def discriminator_terms(self, target: Tensor, fake: Tensor) -> dict[str, Tensor]:
         """What the discriminators pay; `fake` carries no gradient."""
-        real_logits = [maps[-1] for maps in self.module(target)]
-        fake_logits = [maps[-1] for maps in self.module(fake)]
-        terms = {"discriminator": discriminator_loss(real_logits, fake_logits, self.section.loss)}
+        real, judged = self.module(target), self.module(fake)
+        terms = {"discriminator": discriminator_loss(self.section.loss, real, judged)}
         if self.lecam is not None:
-            terms["lecam"] = self.section.lecam * self.lecam(real_logits, fake_logits)
+            terms["lecam"] = self.section.lecam * self.lecam(real, judged)
         return terms
 
     def clip(self) -> Tensor:

@@ -95,7 +95,7 @@ class Run:
         self.model, self.optimizer = self.accelerator.prepare(self.tokenizer, make_optimizer(self.tokenizer, self.options))
         self.adversary: Adversary | None = None
         if recipe.adversarial is not None:
-            self.adversary = Adversary(recipe.adversarial, self.options, self.accelerator.prepare)
+            self.adversary = Adversary(recipe.adversarial, self.options, self.device, self.accelerator.prepare)
         self.average = Average(self.tokenizer, self.options.ema) if self.options.ema is not None else None
         self.usage = CodebookUsage(self.tokenizer.quantizer.codebook_sizes)
         self.step = 0

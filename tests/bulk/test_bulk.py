@@ -1,0 +1,164 @@
+"""Folders to tokens and back: what is mirrored, refused, resumed and reported."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import tokkit
+from tests.small import tokenizer
+from tokkit.bulk.decode import decode_files
+from tokkit.bulk.encode import EncodeOptions, encode_files
+from tokkit.bulk.files import find_jobs, targets
+from tokkit.errors import InputError
+from tokkit.tokens import TokenReader
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Seven pictures of three sizes in a tree, one damaged file, and one that is no picture."""
+    folder = tmp_path / "photos"
+    random = np.random.default_rng(0)
+    for index, (height, width) in enumerate([(12, 10), (11, 9), (8, 8), (12, 10), (8, 8), (12, 10), (20, 6)]):
+        path = folder / ("sub" if index % 2 else ".") / f"{index}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(random.integers(0, 255, (height, width, 3), dtype=np.uint8)).save(path)
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8 not a picture")
+    (folder / "notes.txt").write_text("hello")
+    return folder
+
+
+def test_a_tree_there_and_back(photos: Path, tmp_path: Path) -> None:
+    tok = tokenizer()
+    summary = encode_files(tok, [photos], tmp_path / "tokens", EncodeOptions(batch_size=3))
+    assert summary.done == 7
+    assert [failure.name for failure in summary.failures] == ["broken.jpg"]
+    assert sorted(str(path.relative_to(tmp_path / "tokens")) for path in (tmp_path / "tokens").rglob("*.tok")) == [
+        "0.tok", "2.tok", "4.tok", "6.tok", "sub/1.tok", "sub/3.tok", "sub/5.tok",
+    ]  # fmt: skip
+    for source in photos.rglob("*.png"):
+        token_file = tmp_path / "tokens" / source.relative_to(photos).with_suffix(".tok")
+        assert torch.equal(tokkit.Tokens.load(token_file).codes, tok.encode(source).codes)
+    done, failures = decode_files(tok, [tmp_path / "tokens"], tmp_path / "back", batch_size=3)
+    assert (done, failures) == (7, [])
+    for source in photos.rglob("*.png"):
+        assert Image.open(tmp_path / "back" / source.relative_to(photos)).size == Image.open(source).size
+
+
+def test_shards_hold_every_sample_by_its_name(photos: Path, tmp_path: Path) -> None:
+    tok = tokenizer()
+    encode_files(tok, [photos], tmp_path / "shards", EncodeOptions(batch_size=2, shards=True, shard_size=3))
+    shards = sorted((tmp_path / "shards").glob("*"))
+    assert [path.name for path in shards] == ["shard-00000.tok", "shard-00001.tok", "shard-00002.tok"]
+    names = [name for path in shards for name in TokenReader(path).names]
+    assert sorted(names) == ["0.png", "2.png", "4.png", "6.png", "sub/1.png", "sub/3.png", "sub/5.png"]
+    done, failures = decode_files(tok, [tmp_path / "shards"], tmp_path / "back")
+    assert (done, failures) == (7, [])
+    assert (tmp_path / "back" / "sub" / "5.png").exists()
+
+
+@pytest.mark.parametrize("shards", [False, True])
+def test_an_interrupted_job_goes_on(photos: Path, tmp_path: Path, shards: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    tok, calls = tokenizer(), []
+    encode_samples = tok.encode_samples
+
+    def interrupted(*args: object, **options: object) -> object:
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return encode_samples(*args, **options)
+
+    options = EncodeOptions(batch_size=1, shards=shards, shard_size=5, resume=True)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(tok, "encode_samples", interrupted)
+        encode_files(tok, [photos], tmp_path / "out", options)
+    summary = encode_files(tok, [photos], tmp_path / "out", options)
+    assert (summary.skipped, summary.done) == (2, 5)
+    again = encode_files(tok, [photos], tmp_path / "out", options)
+    assert (again.skipped, again.done) == (7, 0)
+    whole = tmp_path / "whole"
+    encode_files(tok, [photos], whole, EncodeOptions(batch_size=1, shards=shards, shard_size=5))
+    written = {path.relative_to(whole): path.read_bytes() for path in whole.rglob("*.tok")}
+    assert {path.relative_to(tmp_path / "out"): path.read_bytes() for path in (tmp_path / "out").rglob("*.tok")} == written
+
+
+def test_results_are_not_replaced_unless_asked(photos: Path, tmp_path: Path) -> None:
+    tok = tokenizer()
+    for shards in (False, True):
+        out = tmp_path / f"out-{shards}"
+        encode_files(tok, [photos], out, EncodeOptions(shards=shards))
+        with pytest.raises(InputError, match=r"exist, .* pass --force"):
+            encode_files(tok, [photos], out, EncodeOptions(shards=shards))
+        assert encode_files(tok, [photos], out, EncodeOptions(shards=shards, force=True)).done == 7
+    with pytest.raises(InputError, match="no file below it ends in"):
+        encode_files(tok, [tmp_path / "out-True"], tmp_path / "x", EncodeOptions())
+
+
+def test_a_damaged_token_file_does_not_stop_the_others(photos: Path, tmp_path: Path) -> None:
+    tok = tokenizer()
+    encode_files(tok, [photos], tmp_path / "tokens", EncodeOptions())
+    damaged = tmp_path / "tokens" / "2.tok"
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 255
+    damaged.write_bytes(content)
+    done, failures = decode_files(tok, [tmp_path / "tokens"], tmp_path / "back")
+    assert done == 6
+    assert [failure.name for failure in failures] == ["2.tok"]
+
+
+def test_a_sample_name_cannot_leave_the_folder(tmp_path: Path) -> None:
+    tok = tokenizer()
+    picture = tok.encode(torch.rand(2, 3, 8, 8))
+    evil = tokkit.Tokens(
+        codes=picture.codes, codebook_sizes=picture.codebook_sizes, grid=picture.grid, sizes=picture.sizes, names=("../../evil.png", "/abs/evil2.png")
+    )  # fmt: skip
+    evil.save(tmp_path / "in" / "two.tok")
+    done, _ = decode_files(tok, [tmp_path / "in" / "two.tok"], tmp_path / "deep" / "out")
+    assert done == 2
+    assert {path.name for path in (tmp_path / "deep" / "out").rglob("*.png")} == {"evil.png", "evil2.png"}
+    assert not list(tmp_path.glob("*.png"))
+
+
+def test_one_file_to_a_named_file(photos: Path, tmp_path: Path) -> None:
+    tok = tokenizer()
+    encode_files(tok, [photos / "0.png"], tmp_path / "mine.tok", EncodeOptions())
+    decode_files(tok, [tmp_path / "mine.tok"], tmp_path / "mine.png")
+    assert Image.open(tmp_path / "mine.png").size == (10, 12)
+
+
+def test_names_that_would_meet_keep_their_suffix(tmp_path: Path) -> None:
+    assert targets(["a.png", "a.jpg", "b.png"], Path("o"), ".tok") == [Path("o/a.png.tok"), Path("o/a.jpg.tok"), Path("o/b.tok")]
+    with pytest.raises(InputError, match="same name"):
+        targets(["a.png", "a.png"], Path("o"), ".tok")
+    with pytest.raises(InputError, match="no such file"):
+        find_jobs([tmp_path / "nowhere"], (".png",))
+
+
+def test_reading_ahead_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow the network, only so many decoded pictures wait in memory."""
+    for index in range(40):
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{index:02}.png")
+    tok = tokenizer()
+    read, lock, most = tok.modality.read, threading.Lock(), [0, 0]
+
+    def counted(path: Path) -> object:
+        with lock:
+            most[0] += 1
+        return read(path)
+
+    encode_samples = tok.encode_samples
+
+    def checked(samples: list[object], **options: object) -> object:
+        most[1] = max(most[1], most[0])
+        most[0] -= len(samples)
+        return encode_samples(samples, **options)
+
+    monkeypatch.setattr(tok.modality, "read", counted)
+    monkeypatch.setattr(tok, "encode_samples", checked)
+    assert encode_files(tok, [tmp_path], tmp_path / "out", EncodeOptions(batch_size=2)).done == 40
+    assert most[1] <= 2 * 4 + 2

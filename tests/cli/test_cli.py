@@ -1,0 +1,102 @@
+"""The command as a user meets it: a session that works, exit codes, and where output goes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.small import RECIPE, tokenizer, write_recipe
+
+
+def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tokkit", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=300, check=False)
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a trained tokenizer, a good picture and a bad one."""
+    folder = tmp_path_factory.mktemp("cli")
+    tokenizer().save(folder / "model")
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (12, 10, 3), dtype=np.uint8)).save(folder / "cat.png")
+    (folder / "bad").mkdir()
+    (folder / "bad" / "x.png").write_bytes(b"nothing")
+    Image.new("RGB", (9, 9)).save(folder / "bad" / "y.png")
+    return folder
+
+
+def test_a_session(work: Path, tmp_path: Path) -> None:
+    encoded = run("encode", work / "model", work / "cat.png", "-o", tmp_path / "cat.tok")
+    assert (encoded.returncode, encoded.stderr) == (0, "")
+    assert encoded.stdout == f"1 encoded, 2 bit/pixel: {tmp_path / 'cat.tok'}\n"
+    decoded = run("decode", work / "model", tmp_path / "cat.tok", "-o", tmp_path / "cat.png")
+    assert (decoded.returncode, decoded.stderr) == (0, "")
+    assert Image.open(tmp_path / "cat.png").size == (10, 12)
+    shown = run("inspect", tmp_path / "cat.tok")
+    assert "cat.png: size 12x10, grid 6x5, 30 tokens, 240 bits" in shown.stdout
+    again = run("encode", work / "model", work / "cat.png", "-o", tmp_path / "cat.tok")
+    assert again.returncode == 2
+    assert "pass --force" in again.stderr
+
+
+def test_one_bad_file_does_not_stop_the_others(work: Path, tmp_path: Path) -> None:
+    done = run("encode", work / "model", work / "bad", "-o", tmp_path / "out")
+    assert done.returncode == 1
+    assert "1 encoded" in done.stdout
+    assert done.stderr.startswith("tokkit: x.png: ")
+    assert len(done.stderr.splitlines()) == 1
+    assert (tmp_path / "out" / "y.tok").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["encode", "nowhere", "cat.png", "-o", "x.tok"], "nowhere: no tokenizer here"),
+        (["encode", "model", "dog.png", "-o", "x.tok"], "dog.png: no such file"),
+        (["encode", "model", "cat.png", "-o", "x.tok", "--num-tokens", "3"], "have no order"),
+        (["encode", "model", "cat.png", "-o", "x.tok", "--device", "cuda:9"], "cuda:9"),
+        (["decode", "model", "cat.png", "-o", "x.png"], "cat.png"),
+        (["list", "quantisers"], "did you mean 'quantizers'?"),
+        (["inspect", "cat.png"], "neither a folder, a .tok file nor a .yaml recipe"),
+        (["inspect"], "give a tokenizer's folder"),
+        (["train", "no.yaml"], "no.yaml: cannot read the recipe"),
+    ],
+)
+def test_bad_input_is_told_in_a_line_and_exits_2_or_1(work: Path, arguments: list[str], message: str) -> None:
+    done = run(*arguments, cwd=work)
+    assert done.returncode == (1 if arguments[0] == "decode" else 2), done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_training_from_the_command_line(tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path, RECIPE)
+    checked = run("train", recipe, "--check", "--cpu")
+    assert (checked.returncode, checked.stdout) == (0, f"{recipe}: good\n"), checked.stderr
+    trained = run("train", recipe, "train.steps=2", "--out", tmp_path / "run", "--cpu")
+    assert (trained.returncode, trained.stdout) == (0, f"{tmp_path / 'run'}\n"), trained.stderr
+    wrong = run("train", recipe, "train.stesp=2")
+    assert wrong.returncode == 2
+    assert wrong.stderr == "command line: train.stesp: unknown field, did you mean 'steps'?\n"
+
+
+def test_list_says_what_each_is() -> None:
+    done = run("list")
+    assert done.returncode == 0
+    assert "quantizer:" in done.stdout
+    assert "  fsq " in done.stdout
+    only = run("list", "quantizers")
+    assert "quantizer:" not in only.stdout
+    assert only.stdout.count("\n") >= 8
+
+
+def test_every_command_has_help_with_an_example() -> None:
+    for command in ("train", "encode", "decode", "list", "inspect", "eval", "demo"):
+        done = run(command, "--help")
+        assert done.returncode == 0
+        assert f"tokkit {command}" in done.stdout

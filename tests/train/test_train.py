@@ -1,0 +1,159 @@
+"""Runs that are killed and go on, runs that blow up, and what a run leaves behind."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import tokkit
+from tests.small import RECIPE, write_recipe
+from tokkit.errors import InputError, RecipeError
+from tokkit.recipe import Recipe, Train
+from tokkit.train import checkpoint, train
+from tokkit.train.ema import Average
+from tokkit.train.log import MetricsFile, read_metrics
+from tokkit.train.loop import NotFinite, Run
+from tokkit.train.optim import learning_rate
+
+ADVERSARIAL = (
+    "adversarial: {discriminators: [{name: patch, width: 8, layers: 1}], start: 2, adaptive: true, lecam: 0.1, feature_matching: 1.0}\n"
+)
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_what_a_run_leaves(tmp_path: Path) -> None:
+    out = train(Recipe.load(write_recipe(tmp_path)), tmp_path / "run", cpu=True)
+    assert {path.name for path in out.iterdir()} == {"recipe.yaml", "model.safetensors", "metrics.jsonl", "samples", "checkpoints"}
+    lines = read_metrics(out)
+    assert [line["step"] for line in lines if "l1" in line] == [2, 4, 6]
+    assert [line["step"] for line in lines if "val/psnr" in line] == [3, 6]
+    for name in (
+        "l1",
+        "quantizer",
+        "quantizer/commitment",
+        "codebook/usage",
+        "codebook/perplexity",
+        "codebook/entropy_bits",
+        "gradient_norm",
+    ):
+        assert name in lines[-2], name
+    assert [path.name for path in sorted((out / "samples").iterdir())] == ["step-00000003.png", "step-00000006.png"]
+    assert len(checkpoint.found(out)) == checkpoint.KEPT
+    tok = tokkit.Tokenizer.from_pretrained(out)
+    assert tok.encode(torch.rand(3, 16, 16)).codes.shape == (1, 64, 1)
+    with pytest.raises(InputError, match="--resume"):
+        train(Recipe.load(write_recipe(tmp_path)), out, cpu=True)
+
+
+@pytest.mark.parametrize("extra", ["", ADVERSARIAL], ids=["plain", "adversarial"])
+@pytest.mark.parametrize("killed_at", [3, 4])
+def test_a_killed_run_goes_on_exactly(tmp_path: Path, extra: str, killed_at: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = Recipe.load(write_recipe(tmp_path, RECIPE + extra), ["train.ema=0.9", "train.schedule=cosine", "train.warmup=2"])
+    whole = weights(train(recipe, tmp_path / "whole", cpu=True))
+
+    take_step = Run._take_step
+
+    def killed(run: Run, batch: torch.Tensor) -> None:
+        if run.step == killed_at:
+            raise KeyboardInterrupt
+        take_step(run, batch)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Run, "_take_step", killed)
+        train(recipe, tmp_path / "cut", cpu=True)
+    torch.rand(7)
+    out = train(recipe, tmp_path / "cut", resume=True, cpu=True)
+    assert same(weights(out), whole)
+    steps = [line["step"] for line in read_metrics(out) if "l1" in line]
+    assert steps == sorted(set(steps)) == [2, 4, 6]
+
+
+def test_resuming_with_another_recipe_is_refused(tmp_path: Path) -> None:
+    path = write_recipe(tmp_path)
+    train(Recipe.load(path), tmp_path / "run", cpu=True)
+    with pytest.raises(InputError, match=r"train.lr \(was 0.001, now 0.5\)"):
+        train(Recipe.load(path, ["train.lr=0.5"]), tmp_path / "run", resume=True, cpu=True)
+    train(Recipe.load(path, ["train.steps=8"]), tmp_path / "run", resume=True, cpu=True)
+    assert read_metrics(tmp_path / "run")[-1]["step"] == 8
+
+
+def test_nan_stops_with_step_and_term_and_keeps_the_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator_terms = Run._generator_terms
+
+    def poisoned(run: Run, batch: torch.Tensor) -> object:
+        terms, pair = generator_terms(run, batch)
+        return (terms | {"l1": terms["l1"] * torch.nan}, pair) if run.step == 4 else (terms, pair)
+
+    monkeypatch.setattr(Run, "_generator_terms", poisoned)
+    with pytest.raises(NotFinite, match=r"step 4: l1 is nan.*step-00000004.pt"):
+        train(Recipe.load(write_recipe(tmp_path)), tmp_path / "run", cpu=True)
+    kept = checkpoint.load(tmp_path / "run", torch.device("cpu"))
+    assert kept is not None and kept["step"] == 4
+    assert all(value.isfinite().all() for value in kept["tokenizer"].values())
+    assert all(value.isfinite().all() for value in weights(tmp_path / "run").values())
+
+
+def test_accumulated_gradients_are_those_of_the_batch(tmp_path: Path) -> None:
+    path = write_recipe(tmp_path, RECIPE.replace("{name: vq, dim: 8, codebook_size: 32}", "{name: fsq, levels: [8, 5, 5]}"))
+    runs = [weights(train(Recipe.load(path, [f"train.accumulate={n}"]), tmp_path / str(n), cpu=True)) for n in (1, 4)]
+    for name, value in runs[0].items():
+        torch.testing.assert_close(runs[1][name], value, atol=1e-4, rtol=1e-3)
+
+
+def test_missing_sections_are_named(tmp_path: Path) -> None:
+    path = write_recipe(tmp_path, "\n".join(line for line in RECIPE.splitlines() if not line.startswith("losses")))
+    with pytest.raises(RecipeError, match="losses: required for training"):
+        train(Recipe.load(path), tmp_path / "run", cpu=True)
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
+    recipe = Recipe.load(write_recipe(tmp_path))
+    train(recipe, tmp_path / "run", cpu=True)
+    newest = checkpoint.found(tmp_path / "run")[-1]
+    newest.write_bytes(newest.read_bytes()[:100])
+    with pytest.raises(InputError, match=rf"{newest.name}: cannot be read"):
+        train(recipe, tmp_path / "run", resume=True, cpu=True)
+
+
+def test_learning_rates_by_hand() -> None:
+    options = Train(steps=11, lr=1.0, warmup=2, schedule="cosine", min_lr=0.1)
+    rates = [learning_rate(step, options) for step in range(11)]
+    assert rates[:3] == [0.5, 1.0, 1.0]
+    assert rates[6] == pytest.approx(0.1 + 0.9 * 0.5)
+    assert rates[10] == pytest.approx(0.1)
+    assert learning_rate(9, Train(steps=11, lr=2.0)) == 2.0
+
+
+def test_average_by_hand() -> None:
+    module = torch.nn.Linear(1, 1, bias=False)
+    module.weight.data.fill_(1.0)
+    average = Average(module, 0.5)
+    for value in (3.0, 5.0):
+        module.weight.data.fill_(value)
+        average.update(module)
+    first = 1 + (1 - 2 / 11) * (3 - 1)
+    assert average.weights["weight"].item() == pytest.approx(first + (1 - 3 / 12) * (5 - first))
+    average.swap(module)
+    average.swap(module)
+    assert module.weight.item() == 5.0
+
+
+def test_metrics_of_steps_after_the_checkpoint_are_dropped(tmp_path: Path) -> None:
+    file = MetricsFile(tmp_path, 0)
+    for step in (1, 2, 3):
+        file.write(step, {"loss": step / 2})
+    with file.path.open("a") as stream:
+        stream.write('{"step": 4, "lo')
+    MetricsFile(tmp_path, 2)
+    assert [json.loads(line) for line in file.path.read_text().splitlines()] == [{"step": 1, "loss": 0.5}, {"step": 2, "loss": 1.0}]

@@ -1,0 +1,5 @@
+"""python -m tokkit"""
+
+from tokkit.cli.main import main
+
+main()

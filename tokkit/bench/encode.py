@@ -1,0 +1,80 @@
+"""How near encoding a folder comes to the pace of the network alone."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+from tokkit.bulk.encode import EncodeOptions, encode_files
+from tokkit.bulk.files import find_jobs
+from tokkit.errors import InputError
+from tokkit.evaluate.provenance import provenance
+from tokkit.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class EncodeRates:
+    """Samples a second; `ratio` is end to end over the network alone, the median of the runs."""
+
+    files: int
+    network: list[float]
+    end_to_end: list[float]
+    ratio: float
+
+
+def measure_encode(tokenizer: Tokenizer, folder: Path, options: EncodeOptions, *, runs: int = 3) -> EncodeRates:
+    """Time encoding a folder against encoding the same samples when they wait in the device's memory, by turns.
+
+    Args:
+        tokenizer: on the device to measure.
+        folder: files of one size (a mixture has no single pace).
+        options: of the bulk encoder.
+        runs: of each, after one that is not counted.
+
+    Raises:
+        InputError: the files have several padded sizes.
+    """
+    jobs = find_jobs([folder], tokenizer.modality.suffixes)
+    samples = [tokenizer.modality.read(job.source) for job in jobs]
+    sizes = {tokenizer.padded_size(sample) for sample in samples}
+    if len(sizes) > 1:
+        raise InputError(f"{folder}: files of {len(sizes)} padded sizes; measure a folder of one")
+    waiting = tokenizer.modality.normalize(torch.stack([sample.values for sample in samples])).to(tokenizer.device)
+    network, end_to_end = [], []
+    for run in range(runs + 1):
+        alone = len(samples) / _time(lambda: _encode_only(tokenizer, waiting, options.batch_size))
+        out = Path(tempfile.mkdtemp())
+        try:
+            whole = len(samples) / _time(lambda out=out: encode_files(tokenizer, [folder], out / "tokens", options))  # type: ignore[misc]
+        finally:
+            shutil.rmtree(out)
+        if run:
+            network.append(alone)
+            end_to_end.append(whole)
+    return EncodeRates(len(samples), network, end_to_end, median(whole / alone for whole, alone in zip(end_to_end, network, strict=True)))
+
+
+def report(rates: EncodeRates, tokenizer: Tokenizer, options: EncodeOptions) -> dict[str, Any]:
+    """The measurement with what it was made on."""
+    return {"bench": "encode", **provenance(), "tokenizer": tokenizer.name, "options": asdict(options), **asdict(rates)}
+
+
+@torch.inference_mode()
+def _encode_only(tokenizer: Tokenizer, waiting: torch.Tensor, batch_size: int) -> None:
+    for batch in waiting.split(batch_size):
+        tokenizer.codes_of(batch)
+    if tokenizer.device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def _time(work: Any) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
