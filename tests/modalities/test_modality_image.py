@@ -50,11 +50,14 @@ def png_of(width: int, height: int, depth: int, data: bytes) -> bytes:
 def read(picture: PIL.Image.Image, form: str, **options: object) -> torch.Tensor:
     values = IMAGE.read(file_of(picture, form, **options), name="picture").values
     assert values.dtype == torch.float32 and values.is_contiguous() and values.shape[0] == 3
-    assert 0 <= values.min() and values.max() <= 1
+    assert values.min() >= 0 and values.max() <= 1
     return values
 
 
-@pytest.mark.parametrize(("form", "options"), [("PNG", {}), ("WEBP", {"lossless": True}), ("BMP", {}), ("TIFF", {}), ("TIFF", {"compression": "tiff_lzw"})])
+@pytest.mark.parametrize(
+    ("form", "options"),
+    [("PNG", {}), ("WEBP", {"lossless": True}), ("BMP", {}), ("TIFF", {}), ("TIFF", {"compression": "tiff_lzw"})],
+)
 def test_lossless_files_come_back_exactly(form: str, options: dict[str, object]) -> None:
     assert torch.equal(read(PIL.Image.fromarray(RGB), form, **options), floats(RGB))
 
@@ -321,7 +324,7 @@ def test_crop_resizes_the_short_side() -> None:
     ramp = torch.linspace(0, 1, 60).expand(3, 40, 60)
     generator = torch.Generator()
     small = IMAGE.crop(ramp, 20, generator=generator, center=True, resize=True)
-    assert small.shape == (3, 20, 20) and small[0, 0, 0] == pytest.approx(1 / 6, abs=0.02) and small[0, 0, -1] == pytest.approx(5 / 6, abs=0.02)
+    assert small.shape == (3, 20, 20) and small[0, 0, [0, -1]].tolist() == pytest.approx([1 / 6, 5 / 6], abs=0.02)
     enlarged = IMAGE.crop(ramp.mul(255).to(torch.uint8), 80, generator=generator, center=True)
     assert enlarged.shape == (3, 80, 80) and enlarged.dtype == torch.float32 and enlarged.max() <= 1
 

@@ -39,6 +39,9 @@ def test_gradient_passes() -> None:
 
 
 def test_refuses() -> None:
-    for values, options in ((torch.rand(3, 0, 4), {}), (torch.rand(4), {}), (torch.rand(3, 4, 4), {"stride": 0}), (torch.rand(3, 4, 4), {"stride": (2, 2, 2)})):
-        with pytest.raises(InputError):
-            pad_to_multiple(values, **{"stride": 4, **options})
+    for shape in ((3, 0, 4), (4,)):
+        with pytest.raises(InputError, match="need 2 spatial axes"):
+            pad_to_multiple(torch.rand(shape), 4)
+    for stride in (0, (2, 2, 2)):
+        with pytest.raises(InputError, match="stride"):
+            pad_to_multiple(torch.rand(3, 4, 4), stride)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import logging
 import os
 from abc import ABC, abstractmethod
@@ -126,7 +127,8 @@ class Source(Dataset[Tensor], ABC):
         Raises:
             InputError: it cannot be read, or the source is not open.
         """
-        return self.load(self._items[index], self._opened())
+        modality = self._opened()
+        return self.load(self._items[index], modality)
 
     def _example(self, index: int, generator: torch.Generator, *, center: bool, flip: bool) -> Tensor:
         modality = self._opened()
@@ -198,3 +200,8 @@ def _small(values: Tensor) -> Tensor:
         return values
     steps = values.mul(255).add_(0.5).to(torch.uint8)
     return steps if torch.equal(steps.float().div_(255), values) else values
+
+
+def mixed(*numbers: int) -> int:
+    """32 bits, all that torch's CPU generator takes for a seed, that differ (nearly always) for different numbers."""
+    return int.from_bytes(hashlib.blake2b(repr(numbers).encode(), digest_size=4).digest())

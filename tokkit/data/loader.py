@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from tokkit.data.base import Source
+from tokkit.data.base import Source, mixed
 from tokkit.errors import InputError
 
 Draw = tuple[int, int]
@@ -87,17 +86,12 @@ def draws(count: int, batch: int, seed: int, step: int) -> list[Draw]:
     else:
         epoch, within = divmod(step, count // batch)
         positions = [(epoch, within * batch + slot) for slot in range(batch)]
-    return [(int(_order(count, seed, epoch)[place]), _mixed(seed, step, slot)) for slot, (epoch, place) in enumerate(positions)]
+    return [(int(_order(count, seed, epoch)[place]), mixed(seed, step, slot)) for slot, (epoch, place) in enumerate(positions)]
 
 
 @functools.lru_cache(maxsize=4)
 def _order(count: int, seed: int, epoch: int) -> Tensor:
-    return torch.randperm(count, generator=torch.Generator().manual_seed(_mixed(seed, epoch)))
-
-
-def _mixed(*numbers: int) -> int:
-    """63 bits that differ for different numbers, the same on every machine."""
-    return int.from_bytes(hashlib.blake2b(repr(numbers).encode(), digest_size=8).digest()) >> 1
+    return torch.randperm(count, generator=torch.Generator().manual_seed(mixed(seed, epoch)))
 
 
 class _Steps(Sampler[list[Draw]]):

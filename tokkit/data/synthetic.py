@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from tokkit.data.base import Crop, Source, Split
+from tokkit.data.base import Crop, Source, Split, mixed
 from tokkit.errors import InputError
 from tokkit.modalities.base import Modality, Sample
 from tokkit.registry import register
@@ -48,7 +48,7 @@ class Synthetic(Source):
         return range(self.count) if split == "train" else range(self.count, self.count + max(1, self.count // 4))
 
     def load(self, item: int, modality: Modality) -> Sample:
-        generator = torch.Generator().manual_seed((self.seed << 32) + item)
+        generator = torch.Generator().manual_seed(mixed(self.seed, item))
         return Sample(_picture(modality.channels, self.size + self.size // 4, generator), f"synthetic-{item:06d}")
 
 

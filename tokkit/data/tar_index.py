@@ -93,8 +93,8 @@ def _scan(path: Path, *, keep: bool) -> list[Member]:
             raw = tar.fileobj
             assert raw is not None
             raw.seek(tar.offset)
-            if raw.read(tarfile.BLOCKSIZE).strip(b"\0"):
-                raise tarfile.ReadError(f"what is at byte {tar.offset} is no tar header")
+            if raw.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+                raise tarfile.ReadError(f"at byte {tar.offset} is neither a file nor the mark that closes a tar")
     except (tarfile.TarError, OSError, EOFError, ValueError) as error:
         what = "damaged or cut off" if found else "not a tar file, or damaged"
         raise InputError(f"{path}: {what} after {len(found)} whole files: {error}") from error

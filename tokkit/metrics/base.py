@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 
@@ -38,6 +40,11 @@ class Metric(ABC):
 
 class MetricFailure(Exception):
     """This metric has no value for this sample; the message says why."""
+
+
+def exact_convolutions() -> AbstractContextManager[None]:
+    """Inside it a GPU convolves in fp32, not TF32, whose error is larger than what metrics are compared by."""
+    return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
 
 
 def check_pair(metric: str, original: Tensor, reconstruction: Tensor) -> None:

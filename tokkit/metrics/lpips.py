@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from tokkit.metrics.base import Metric, MetricFailure, check_pair
+from tokkit.metrics.base import Metric, MetricFailure, check_pair, exact_convolutions
 from tokkit.registry import register
 from tokkit.weights import lpips_network
 
@@ -39,7 +39,7 @@ class _LPIPS(Metric):
         if original.device != self._device:
             self._network.to(original.device)
             self._device = original.device
-        with torch.autocast(original.device.type, enabled=False):
+        with torch.autocast(original.device.type, enabled=False), exact_convolutions():
             pair = original.float()[None], reconstruction.to(original.device).float()[None]
             return float(self._network(*pair, normalize=True))
 
