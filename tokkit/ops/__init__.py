@@ -20,6 +20,7 @@ _HOMES = {
     "pack_signs": "bitpack",
     "unpack_signs": "bitpack",
     "Entropy": "binary_entropy",
+    "SegmentSums": "codebook_update",
     "binary_entropy": "binary_entropy",
     "group_entropy": "binary_entropy",
     "ema_update": "codebook_update",

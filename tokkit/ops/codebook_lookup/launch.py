@@ -27,7 +27,7 @@ class Config:
         split: bf16 in two halves and three products, else one fp16 product.
         inner: padded inner dimension of the products.
         rows, codes, slots: BN, BK and S of `coarse`.
-        warps, stages: of `coarse`.
+        warps, stages, registers: of `coarse`; registers is the most a thread may hold, None leaves it to the compiler.
         rescore_rows, rescore_columns, rescore_warps: R, DC and warps of `rescore`.
     """
 
@@ -38,6 +38,7 @@ class Config:
     slots: int = 16
     warps: int = 4
     stages: int = 3
+    registers: int | None = None
     rescore_rows: int = 16
     rescore_columns: int = 32
     rescore_warps: int = 4
@@ -71,7 +72,9 @@ def default_config(width: int) -> Config:
         return Config(split=False, inner=padded)
     if padded == 256:
         return Config(split=False, inner=256, rows=256, codes=64, slots=16, warps=8, rescore_rows=8, rescore_columns=64)
-    return Config(split=False, inner=512, rows=64, codes=64, slots=16, warps=4, stages=2, rescore_rows=8, rescore_columns=64)
+    return Config(
+        split=False, inner=512, rows=64, codes=64, slots=16, warps=4, stages=2, rescore_rows=8, rescore_columns=64
+    )
 
 
 def interpreted() -> bool:
@@ -138,7 +141,7 @@ def search(
         made.count[level:], rows, x.stride(0), made.tiles, made.limits.shape[1],
         D=width, DP=columns, W=config.inner, SPLIT=config.split, FOLDED=config.folded(width), EXACT=exact,
         BN=config.rows, BK=config.codes, S=config.slots, CANDIDATES=scratch.groups.shape[1], EMULATE=interpreted(),
-        STAGES=config.stages, num_warps=config.warps,
+        STAGES=config.stages, num_warps=config.warps, maxnreg=config.registers,
     )  # fmt: skip
     kernels.rescore[(triton.cdiv(rows, config.rescore_rows),)](
         x, codebook, made.inverse[level], scratch.groups, out, left, rows, size, x.stride(0), left.stride(0), out.stride(0),

@@ -3,7 +3,9 @@
 import triton
 import triton.language as tl
 
-FOLD = tl.constexpr(2.0**-12)  # weight of the folded |c|^2 / 2 in the fp16 form, which keeps its pieces out of fp16's subnormals
+FOLD = tl.constexpr(
+    2.0**-12
+)  # weight of the folded |c|^2 / 2 in the fp16 form, which keeps its pieces out of fp16's subnormals
 
 
 @triton.jit
@@ -122,7 +124,9 @@ def prepare(
         two = rest.to(TYPE).to(tl.float32)
         three = rest - two
         piece = (tail - FIRST)[None, :]
-        values = tl.where(piece == 0, one[:, None], tl.where(piece == 1, two[:, None], tl.where(piece == 2, three[:, None], 0.0)))
+        values = tl.where(
+            piece == 0, one[:, None], tl.where(piece == 1, two[:, None], tl.where(piece == 2, three[:, None], 0.0))
+        )
         values = values.to(TYPE)
         tl.store(operand + stored.to(tl.int64)[:, None] * W + tail[None, :], values, mask=(tail < W)[None, :])
     base = limits + block * 4

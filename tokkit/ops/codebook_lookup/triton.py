@@ -23,42 +23,61 @@ def _sortable(value):
 
 
 @triton.jit
-def _left(x, mean, scale, rows, inside, stride, first, D: tl.constexpr, W: tl.constexpr, SPLIT: tl.constexpr,
-          FOLDED: tl.constexpr):  # fmt: skip
-    """Columns `first..first + W` of the left operand of a block of rows, and the squared norms of what the rows are and lost."""
-    columns = first + tl.arange(0, W)
-    if SPLIT:
-        source = columns % D
-        real = columns < 3 * D
-    else:
-        source = columns
-        real = columns < D
+def _shifted(x, mean, scale, rows, inside, stride, source, real, SPLIT: tl.constexpr):
+    """Columns `source` of a block of rows as the coarse pass sees them, fp32: less the mean and, for fp16, scaled."""
     keep = inside[:, None] & real[None, :]
     value = tl.load(x + rows.to(tl.int64)[:, None] * stride + source[None, :], mask=keep, other=0.0).to(tl.float32)
-    shift = tl.load(mean + source, mask=real, other=0.0)
-    value = tl.where(keep, value - shift[None, :], 0.0)
-    if SPLIT:
-        once = (columns < D)[None, :]
-        high = value.to(tl.bfloat16).to(tl.float32)
-        low_f = (value - high).to(tl.bfloat16).to(tl.float32)
-        rest = value - high - low_f
-        operand = tl.where((columns < 2 * D)[None, :], high, low_f)
-        operand = tl.where(((columns >= 3 * D) & (columns < 3 * D + 3))[None, :], 1.0, operand).to(tl.bfloat16)
-        second = tl.sum(tl.where(once, low_f * low_f, 0.0), axis=1)
-        norm = tl.sum(tl.where(once, value * value, 0.0), axis=1)
-        lost = tl.sum(tl.where(once, rest * rest, 0.0), axis=1)
-    else:
+    value = tl.where(keep, value - tl.load(mean + source, mask=real, other=0.0)[None, :], 0.0)
+    if not SPLIT:
         value *= scale
         value = tl.where(tl.abs(value) < 65000.0, value, float("nan"))
-        high = value.to(tl.float16).to(tl.float32)
-        rest = value - high
+    return value
+
+
+@triton.jit
+def _left(x, mean, scale, rows, inside, stride, first, D: tl.constexpr, W: tl.constexpr, SPLIT: tl.constexpr,
+          FOLDED: tl.constexpr):  # fmt: skip
+    """Columns `first..first + W` of the left operand of a block of rows."""
+    columns = first + tl.arange(0, W)
+    if SPLIT:
+        value = _shifted(x, mean, scale, rows, inside, stride, columns % D, columns < 3 * D, True)
+        high = value.to(tl.bfloat16).to(tl.float32)
+        low = (value - high).to(tl.bfloat16).to(tl.float32)
+        operand = tl.where((columns < 2 * D)[None, :], high, low)
+        operand = tl.where(((columns >= 3 * D) & (columns < 3 * D + 3))[None, :], 1.0, operand).to(tl.bfloat16)
+    else:
+        value = _shifted(x, mean, scale, rows, inside, stride, columns, columns < D, False)
         if FOLDED:
-            high = tl.where(((columns >= D) & (columns < D + 3))[None, :], FOLD, high)
-        operand = high.to(tl.float16)
-        norm = tl.sum(value * value, axis=1)
-        lost = tl.sum(rest * rest, axis=1)
-        second = norm * 0.0
-    return operand, norm, lost, second
+            value = tl.where(((columns >= D) & (columns < D + 3))[None, :], FOLD, value)
+        operand = value.to(tl.float16)
+    return operand
+
+
+@triton.jit
+def _row_error(x, mean, scale, limits, blocks, rows, inside, stride, D: tl.constexpr, DP: tl.constexpr, W: tl.constexpr,
+               SPLIT: tl.constexpr, BN: tl.constexpr):  # fmt: skip
+    """How far a coarse score of each row can be from the true one."""
+    norm = tl.zeros([BN], tl.float32)
+    lost = tl.zeros([BN], tl.float32)
+    second = tl.zeros([BN], tl.float32)
+    for first in range(0, DP, 16):
+        columns = first + tl.arange(0, 16)
+        value = _shifted(x, mean, scale, rows, inside, stride, columns, columns < D, SPLIT)
+        norm += tl.sum(value * value, axis=1)
+        if SPLIT:
+            rest = value - value.to(tl.bfloat16).to(tl.float32)
+            low = rest.to(tl.bfloat16).to(tl.float32)
+            second += tl.sum(low * low, axis=1)
+            rest -= low
+        else:
+            rest = value - value.to(tl.float16).to(tl.float32)
+        lost += tl.sum(rest * rest, axis=1)
+    norm = tl.sqrt_rn(norm)
+    lost = tl.sqrt_rn(lost)
+    code_norm, code_lost, code_second, code_half = _limits(limits, blocks)
+    error = (lost * code_norm + (norm + lost) * code_lost + tl.sqrt_rn(second) * code_second) * 1.001
+    # What the tensor cores and fp32 lose while they add: W / 16 steps, each at most 2^-22 of the largest sum, with room.
+    return error + (W // 16 + 4) * 2.0**-22 * ((norm + lost) * code_norm + code_half)
 
 
 @triton.jit
@@ -80,21 +99,19 @@ def coarse(
     the row must meet every code.
     """
     G: tl.constexpr = BK // S
-    WC: tl.constexpr = min(W, 128)
+    WC: tl.constexpr = W // 4 if W > 256 else min(W, 64)
     CHUNKS: tl.constexpr = W // WC
     rows = tl.program_id(0) * BN + tl.arange(0, BN)
     inside = rows < N
     scale = tl.load(mean + DP)
-    a0, norm, lost, second_norm = _left(x, mean, scale, rows, inside, stride, 0, D, WC, SPLIT, FOLDED)
+    if EXACT:
+        error = _row_error(x, mean, scale, limits, blocks, rows, inside, stride, D, DP, W, SPLIT, BN)
+    a0 = _left(x, mean, scale, rows, inside, stride, 0, D, WC, SPLIT, FOLDED)
     if CHUNKS > 1:
-        a1, norm1, lost1, _ = _left(x, mean, scale, rows, inside, stride, WC, D, WC, SPLIT, FOLDED)
-        norm += norm1
-        lost += lost1
+        a1 = _left(x, mean, scale, rows, inside, stride, WC, D, WC, SPLIT, FOLDED)
     if CHUNKS > 2:
-        a2, norm2, lost2, _ = _left(x, mean, scale, rows, inside, stride, 2 * WC, D, WC, SPLIT, FOLDED)
-        a3, norm3, lost3, _ = _left(x, mean, scale, rows, inside, stride, 3 * WC, D, WC, SPLIT, FOLDED)
-        norm += norm2 + norm3
-        lost += lost2 + lost3
+        a2 = _left(x, mean, scale, rows, inside, stride, 2 * WC, D, WC, SPLIT, FOLDED)
+        a3 = _left(x, mean, scale, rows, inside, stride, 3 * WC, D, WC, SPLIT, FOLDED)
 
     best = tl.full([BN, S], float("inf"), tl.float32)
     second = tl.full([BN, S], float("inf"), tl.float32)
@@ -118,14 +135,6 @@ def coarse(
 
     least = tl.min(best, axis=1)
     if EXACT:
-        code_norm, code_lost, code_second, code_half = _limits(limits, blocks)
-        norm = tl.sqrt_rn(norm)
-        lost = tl.sqrt_rn(lost)
-        error = (lost * code_norm + (norm + lost) * code_lost) * 1.001
-        if SPLIT:
-            error += tl.sqrt_rn(second_norm) * code_second * 1.001
-        # What the tensor cores and fp32 lose while they add: W / 16 steps, each at most 2^-22 of the largest sum, with room.
-        error += (W // 16 + 4) * 2.0**-22 * ((norm + lost) * code_norm + code_half)
         limit = least + 2 * error
         limit = tl.where(limit < float("inf"), limit, float("inf"))
         unclear = tl.sum((second <= limit[:, None]).to(tl.int32), axis=1) > 0
@@ -195,7 +204,9 @@ def rescore(
             for start in range(0, D, DC):
                 column = start + tl.arange(0, DC)
                 real = column < D
-                value = tl.load(x + rows[:, None] * stride + column[None, :], mask=inside[:, None] & real[None, :], other=0.0)
+                value = tl.load(
+                    x + rows[:, None] * stride + column[None, :], mask=inside[:, None] & real[None, :], other=0.0
+                )
                 near = tl.load(
                     codebook + code.to(tl.int64)[:, :, None] * D + column[None, None, :],
                     mask=exists[:, :, None] & real[None, None, :], other=0.0,

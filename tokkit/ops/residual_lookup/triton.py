@@ -1,0 +1,52 @@
+"""Residual lookup on a GPU: the lookup kernels level after level, the residual written by the pass that names the code."""
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from tokkit.ops.codebook_lookup.launch import Scratch, default_config, prepare, search
+
+
+@triton.jit
+def _sum_codes(codebooks, codes, out, N, K, LEVELS: tl.constexpr, D: tl.constexpr, DP: tl.constexpr, R: tl.constexpr):
+    """Grid (N / R,): out = codebooks[0][codes[:, 0]] + codebooks[1][codes[:, 1]] + ..., in that order."""
+    rows = (tl.program_id(0) * R + tl.arange(0, R)).to(tl.int64)
+    columns = tl.arange(0, DP)
+    mask = (rows < N)[:, None] & (columns < D)[None, :]
+    total = tl.zeros([R, DP], tl.float32)
+    for level in tl.static_range(LEVELS):
+        code = tl.load(codes + rows * LEVELS + level, mask=rows < N, other=0)
+        total += tl.load(
+            codebooks + (code + tl.full([R], level, tl.int64) * K)[:, None] * D + columns[None, :], mask=mask, other=0.0
+        )
+    tl.store(out + rows[:, None] * D + columns[None, :], total, mask=mask)
+
+
+def triton_residual(x: Tensor, codebooks: Tensor, exact: bool) -> tuple[Tensor, Tensor]:
+    """See `residual_lookup`. `[N, d]` with unit stride along d, `[L, K, d]` contiguous fp32 -> `[N, L]` int64, `[N, d]` fp32."""
+    rows, width = x.shape
+    levels, size, _ = codebooks.shape
+    config = default_config(width)
+    made = prepare(codebooks, "euclidean", config)
+    scratch = Scratch.empty(rows, exact, x.device)
+    codes = torch.empty(rows, levels, dtype=torch.int64, device=x.device)
+    quantized = torch.empty(rows, width, device=x.device)
+    residual = quantized  # written level by level, then replaced by the sum of the codes
+    for level in range(levels):
+        source = residual if level else x
+        left = residual if level + 1 < levels else None
+        search(source, codebooks[level], made, level, scratch, codes[:, level], left, "euclidean", exact, config)
+    _sum_codes[(triton.cdiv(rows, 16),)](
+        codebooks,
+        codes,
+        quantized,
+        rows,
+        size,
+        LEVELS=levels,
+        D=width,
+        DP=triton.next_power_of_2(width),
+        R=16,
+        num_warps=4,
+    )
+    return codes, quantized
