@@ -147,8 +147,10 @@ class Codebook(nn.Module):
             assigned: rows [..., d] with their codes [...]; code K means "do not count this row".
         """
         sums, counts = self.weight.new_zeros(self.size + 1, self.dim), self.counts.new_zeros(self.size + 1)
+        deterministic = torch.are_deterministic_algorithms_enabled()
         for rows, codes in assigned:
-            part_sums, part_counts = segment_sums(rows.detach().reshape(-1, self.dim), codes.reshape(-1), self.size + 1)
+            flat = rows.detach().reshape(-1, self.dim)
+            part_sums, part_counts = segment_sums(flat, codes.reshape(-1), self.size + 1, deterministic=deterministic)
             sums += part_sums
             counts += part_counts
         sums, counts = sums[:-1].contiguous(), counts[:-1].contiguous()

@@ -29,8 +29,9 @@ class MultiScale(Quantizer):
     `lookup` takes those of any number of leading scales. With `rank=1` it works along time, or along the order of a set of tokens
     (VAT's growing token counts, https://arxiv.org/abs/2412.02202); `upsample="repeat"` is SNAC's (https://arxiv.org/abs/2410.14411).
 
-    loss = mean over scales of the inner quantizer's loss + mean (sum_s - sg x)^2 + commitment * mean (sg sum_s - x)^2, sum_s the sum up to
-    scale s. The decoder's gradient passes straight through; codebooks, output maps and phi learn from the middle term.
+    loss = mean over scales of the inner quantizer's loss + mean (sum_s - x)^2 + commitment * mean (sg sum_s - x)^2, sum_s the sum up to
+    scale s. The decoder's gradient passes straight through to x; phi and the inner quantizer's maps learn from the middle term, whose
+    gradient goes through the scales as the values do. (VAR's inner codebook learns from it too; here the inner quantizer sees to that.)
     """
 
     variable_length = True
@@ -94,13 +95,12 @@ class MultiScale(Quantizer):
             total = torch.zeros_like(values)
             loss, codes, terms = values.new_zeros(()), [], {"scale_error": values.new_zeros(())}
             for index, size in enumerate(self._sizes(shape)):
-                small = _resize(values - total.detach(), size, "area").flatten(2).transpose(1, 2)
+                small = _resize(values - total, size, "area").flatten(2).transpose(1, 2)
                 found = self.quantizer(small, size)
                 codes.append(found.codes)
-                rows = self.quantizer.lookup(found.codes, size) if self.training else found.latents
-                total = total + self._spread(index, rows, size, shape)
+                total = total + self._spread(index, found.latents, size, shape)
                 if self.training:
-                    error = squared_error(total, values.detach())
+                    error = squared_error(total, values)
                     loss = loss + found.loss + error + self.commitment * squared_error(total.detach(), values)
                     terms["scale_error"] = terms["scale_error"] + error.detach()
                     for name, term in found.terms.items():
@@ -171,7 +171,11 @@ def _resize(values: Tensor, size: tuple[int, ...], mode: str) -> Tensor:
 
 
 def _nearest_tick(position: float, count: int) -> int:
-    """Which of `count` convolutions, spread over [0, 1] as VAR spreads its four, serves a scale at this position."""
-    margin = 1 / 3 / count if count == 4 else 1 / 2 / count
-    ticks = [margin + (1 - 2 * margin) * index / max(count - 1, 1) for index in range(count)]
+    """Which of `count` convolutions, spread over [0, 1] as VAR spreads its four, serves a scale at this position.
+
+    Two of VAR's ten scales lie midway between two ticks, so its weights depend on the rounding of numpy.linspace: the same sums here.
+    """
+    first = 1 / 3 / count if count == 4 else 1 / 2 / count
+    step = (1 - first - first) / max(count - 1, 1)
+    ticks = [index * step + first for index in range(count - 1)] + [1 - first]
     return min(range(count), key=lambda index: abs(ticks[index] - position))
