@@ -59,6 +59,17 @@ def test_patch_multiplies_the_stride(patch: int) -> None:
     assert decoder(*latents).shape == pictures.shape
 
 
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize("sizes", [(7,), (5, 3), (2, 3, 4), (1, 1)])
+def test_group_norm_by_channel_equals_torchs(sizes: tuple[int, ...], affine: bool) -> None:
+    layer = layers.GroupNorm(4, 16, affine=affine)
+    for parameter in layer.parameters():
+        torch.nn.init.normal_(parameter)
+    features = 3 * torch.randn(2, 16, *sizes) + 50  # a mean far above the deviation
+    torch.testing.assert_close(layer.by_channel(features), layer(features), atol=1e-4, rtol=1e-4)
+    assert layer.by_channel(features.bfloat16()).dtype == torch.bfloat16
+
+
 def test_attention_with_one_head_is_softmax_of_scaled_products() -> None:
     layer = layers.Attention(8, 4)
     features = torch.randn(2, 8, 3, 2)

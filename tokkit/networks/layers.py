@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -36,14 +37,44 @@ def depth_to_space(inputs: Tensor, factor: int) -> Tensor:
     return split.permute(order).reshape(batch, *(cell * factor for cell in cells), channels).movedim(-1, 1)
 
 
+class GroupNorm(nn.GroupNorm):
+    """Group norm that keeps channels_last, and reads it in order, under torch.compile.
+
+    The compiler's own version gathers the few channels of a group from everywhere and returns contiguous values: on an H100 with
+    [16, 128, 256, 256] bf16 that costs three times as much, forward and backward. Without compilation torch's one kernel is the better.
+    """
+
+    def __init__(self, groups: int, width: int, *, affine: bool = True):
+        if width % groups:
+            raise InputError(f"conv: {groups} norm groups do not divide a level of {width} channels; give groups=, width= or multipliers=")
+        super().__init__(groups, width, eps=1e-6, affine=affine)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return self.by_channel(input) if torch.compiler.is_compiling() else super().forward(input)
+
+    def by_channel(self, inputs: Tensor) -> Tensor:
+        """The same values from the moments of every channel, which are then joined into those of the groups."""
+        by_group = (self.num_groups, -1)
+        spatial = tuple(range(2, inputs.ndim))
+        variances, means = torch.var_mean(inputs.float(), spatial, correction=0)  # [B, C]
+        variances, means = variances.unflatten(1, by_group), means.unflatten(1, by_group)
+        mean = means.mean(-1, keepdim=True)
+        scale = ((variances + (means - mean).square()).mean(-1, keepdim=True) + self.eps).rsqrt().expand_as(means)
+        if self.affine:
+            scale = scale * self.weight.view(by_group)
+        shift = -mean * scale
+        if self.affine:
+            shift = shift + self.bias.view(by_group)
+        shape = (*inputs.shape[:2], *[1] * len(spatial))
+        return (inputs.float() * scale.reshape(shape) + shift.reshape(shape)).to(inputs.dtype)
+
+
 class NormSwish(nn.Module):
     """GroupNorm then swish: one fused kernel under torch.compile."""
 
     def __init__(self, width: int, groups: int):
         super().__init__()
-        if width % groups:
-            raise InputError(f"conv: {groups} norm groups do not divide a level of {width} channels; give groups=, width= or multipliers=")
-        self.norm = nn.GroupNorm(groups, width, eps=1e-6)
+        self.norm = GroupNorm(groups, width)
 
     def forward(self, inputs: Tensor) -> Tensor:
         return F.silu(self.norm(inputs))
@@ -71,7 +102,7 @@ class Attention(nn.Module):
     def __init__(self, width: int, groups: int):
         super().__init__()
         self.heads = width // HEAD_WIDTH if width % HEAD_WIDTH == 0 else 1
-        self.norm = nn.GroupNorm(groups, width, eps=1e-6)
+        self.norm = GroupNorm(groups, width)
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
 
@@ -112,7 +143,7 @@ class AdaptiveNorm(nn.Module):
 
     def __init__(self, width: int, groups: int, latent_dim: int):
         super().__init__()
-        self.norm = nn.GroupNorm(groups, width, eps=1e-6, affine=False)
+        self.norm = GroupNorm(groups, width, affine=False)
         self.scale = nn.Linear(latent_dim, width)
         self.shift = nn.Linear(latent_dim, width)
 
