@@ -58,7 +58,9 @@ def main(rank: int, world_size: int, folder: Path) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=world_size)
     rows = gather_rows(torch.full((2 * rank + 1, 2), float(rank)))
     assert rows[:, 0].tolist() == [0.0, 1.0, 1.0, 1.0], rows
-    cases = [(name, registry.get("quantizer", name).example_options()) for name in registry.names("quantizer") if not name.startswith("vqp.")]
+    cases = [
+        (name, registry.get("quantizer", name).example_options()) for name in registry.names("quantizer") if not name.startswith("vqp.")
+    ]
     cases += [
         ("vq", {"dim": 4, "codebook_size": 16, "learning": "gradient"}),
         ("vq", {"dim": 4, "codebook_size": 16, "metric": "cosine"}),

@@ -19,7 +19,9 @@ def group_sizes(bits: int, group_bits: int) -> tuple[int, ...]:
         InputError: no bits, or a group that does not fit an int64.
     """
     if bits < 1 or not 1 <= group_bits <= LARGEST_GROUP:
-        raise InputError(f"bits must be >= 1 and group_bits 1 to {LARGEST_GROUP}, got {bits} and {group_bits}; split the bits into smaller groups")
+        raise InputError(
+            f"bits must be >= 1 and group_bits 1 to {LARGEST_GROUP}, got {bits} and {group_bits}; split the bits into smaller groups"
+        )
     full, rest = divmod(bits, group_bits)
     return (2**group_bits,) * full + ((2**rest,) if rest else ())
 

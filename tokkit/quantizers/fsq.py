@@ -38,6 +38,8 @@ class FSQ(Quantizer):
         self.dim = len(levels)
         self.codebook_sizes = (math.prod(levels),)
         sizes = torch.tensor(levels)
+        self._sizes: Tensor
+        self._basis: Tensor
         self.register_buffer("_sizes", sizes, persistent=False)
         self.register_buffer("_basis", torch.cumprod(torch.tensor([1, *levels[:-1]]), 0), persistent=False)
 

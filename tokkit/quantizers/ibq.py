@@ -81,7 +81,9 @@ class IBQ(Quantizer):
 
     def _soft(self, rows: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The soft assignment times the codebook [n, d], and the sample and batch entropy in nats."""
-        parts = [checkpoint(self._soft_part, part, weight, use_reentrant=False) for part in rows.split(max(1, CHUNK_ELEMENTS // len(weight)))]
+        parts = [
+            checkpoint(self._soft_part, part, weight, use_reentrant=False) for part in rows.split(max(1, CHUNK_ELEMENTS // len(weight)))
+        ]
         soft = torch.cat([part[0] for part in parts])
         total = max(len(rows), 1)
         mean = torch.stack([part[2] for part in parts]).sum(0) / total

@@ -56,8 +56,8 @@ class LFQ(Quantizer):
             raise InputError(f"lfq: {groups} groups do not divide {bits} bits")
         if entropy_weight > 0 and bits // groups > LARGEST_HISTOGRAM:
             raise InputError(
-                f"lfq: the batch entropy of {bits // groups} bits a group needs a histogram of 2^{bits // groups}; use more groups (at most "
-                f"{LARGEST_HISTOGRAM} bits each), entropy_weight=0, or the quantizer `binary`, whose entropy is over single bits"
+                f"lfq: the batch entropy of {bits // groups} bits a group needs a histogram of 2^{bits // groups}; use more groups (at "
+                f"most {LARGEST_HISTOGRAM} bits each), entropy_weight=0, or the quantizer `binary`, whose entropy is over single bits"
             )
         self.dim = bits
         self.group_bits = bits // groups

@@ -53,7 +53,7 @@ class MultiScale(Quantizer):
             scales: increasing. A scale s takes g * s / scales[-1] tokens (rounded, at least 1) along an axis of g latents: on a square grid
                 of side scales[-1], s x s of them.
             rank: the number of axes of the grid.
-            num_latents: with rank 1, the number of latents, where the grid is not (T,): sets, and 1D tokenizers, whose grid is the picture's.
+            num_latents: with rank 1, the number of latents where the grid is not (T,): sets, and 1D tokenizers, whose grid is of pixels.
             phi: the number of convolutions that the scales share; 0 for none.
             upsample: "smooth" is linear, bicubic or trilinear by rank.
             commitment: weight of the commitment of the latents to the sum of each scale.
@@ -93,7 +93,8 @@ class MultiScale(Quantizer):
                 self.quantizer.initialize(latents)
             values = latents.float().transpose(1, 2).unflatten(2, shape)
             total = torch.zeros_like(values)
-            loss, codes, terms = values.new_zeros(()), [], {"scale_error": values.new_zeros(())}
+            loss, terms = values.new_zeros(()), {"scale_error": values.new_zeros(())}
+            codes: list[Tensor] = []
             for index, size in enumerate(self._sizes(shape)):
                 small = _resize(values - total, size, "area").flatten(2).transpose(1, 2)
                 found = self.quantizer(small, size)
@@ -107,8 +108,8 @@ class MultiScale(Quantizer):
                         terms[name] = terms.get(name, 0) + term
             quantized = (straight_through(values, total) if self.training else total).flatten(2).transpose(1, 2)
         scales = len(self.scales)
-        terms = {name: term / scales for name, term in terms.items()} if self.training else {}
-        return Quantized(quantized.to(latents.dtype), torch.cat(codes, 1), loss / scales, terms)
+        means = {name: term / scales for name, term in terms.items()} if self.training else {}
+        return Quantized(quantized.to(latents.dtype), torch.cat(codes, 1), loss / scales, means)
 
     def lookup(self, codes: Tensor, grid: Grid | None = None) -> Tensor:
         """Latents of the leading scales: [B, M, Q] int64, M one of `prefix_lengths` -> [B, N, D]."""
@@ -116,7 +117,9 @@ class MultiScale(Quantizer):
         shape = self._shape(grid)
         lengths = self.prefix_lengths(math.prod(shape), grid)
         if codes.shape[1] not in lengths:
-            raise InputError(f"multiscale: the first scales of a grid of {shape} have {list(lengths)} tokens, got codes {list(codes.shape)}")
+            raise InputError(
+                f"multiscale: the first scales of a grid of {shape} have {list(lengths)} tokens, got codes {list(codes.shape)}"
+            )
         sizes = self._sizes(shape)[: lengths.index(codes.shape[1]) + 1]
         with torch.autocast(codes.device.type, enabled=False):
             total = torch.zeros(())

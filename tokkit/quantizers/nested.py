@@ -63,6 +63,8 @@ class Nested(Quantizer):
         self.variable_levels = quantizer.variable_levels
         self.mask_token = nn.Parameter(torch.randn(self.dim) * 0.02)
         table = length_distribution(num_tokens, mode, lengths, weights)
+        self._lengths: Tensor
+        self._probabilities: Tensor
         self.register_buffer("_lengths", torch.tensor(list(table)), persistent=False)
         self.register_buffer("_probabilities", torch.tensor(list(table.values())), persistent=False)
 
@@ -116,7 +118,7 @@ def length_distribution(
     if mode != "weighted" and (lengths or weights):
         raise InputError(f"nested: lengths and weights go with mode=weighted, not {mode}")
     if mode == "uniform":
-        return {length: 1 / num_tokens for length in range(1, num_tokens + 1)}
+        return dict.fromkeys(range(1, num_tokens + 1), 1 / num_tokens)
     powers = sorted({min(2**exponent, num_tokens) for exponent in range(num_tokens.bit_length() + 1)})
     if mode == "pow2":
         return {power: 1 / len(powers) for power in powers}

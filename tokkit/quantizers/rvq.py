@@ -130,8 +130,8 @@ class RVQ(Quantizer):
             contribution = self.project_out[level](passed)
             total = total + contribution
             output = output + contribution * kept[:, level, None, None]
-        for index, book in enumerate(self.codebooks):
-            book.observe(assigned if self.shared else [assigned[index]])
+        for index in range(len(self.codebooks)):
+            self._codebook(index).observe(assigned if self.shared else [assigned[index]])
         loss = self.commitment * commitment + codebook
         terms = {"commitment": commitment.detach()}
         if self._codebook(0).learning == "gradient":

@@ -18,8 +18,9 @@ from tokkit.registry import register
 class VQ(Quantizer):
     """Vector quantization: the nearest of K learned vectors (VQ-VAE, https://arxiv.org/abs/1711.00937).
 
-    loss = commitment * mean (x - sg q)^2, plus mean (sg x - q)^2 where the codebook learns by gradient. `code_dim=8, metric="cosine"` is the
-    factorised, l2-normalised form of ViT-VQGAN (https://arxiv.org/abs/2110.04627) that LlamaGen and TiTok use; the loss is in that space.
+    loss = commitment * mean (x - sg q)^2, plus mean (sg x - q)^2 where the codebook learns by gradient. `code_dim=8, metric="cosine"` is
+    the factorised, l2-normalised form of ViT-VQGAN (https://arxiv.org/abs/2110.04627) that LlamaGen and TiTok use, with the loss in that
+    space.
     """
 
     def __init__(

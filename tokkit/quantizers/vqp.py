@@ -34,13 +34,14 @@ class Adapted(Quantizer):
     def forward(self, latents: Tensor, grid: Grid | None = None) -> Quantized:
         self.check_latents(latents)
         shape = (*latents.shape[:2], len(self.codebook_sizes))
+        nothing = latents.new_zeros((), dtype=torch.float32)
         if not latents.numel():
-            return Quantized(latents, torch.zeros(shape, dtype=torch.int64, device=latents.device), latents.new_zeros((), dtype=torch.float32))
+            return Quantized(latents, torch.zeros(shape, dtype=torch.int64, device=latents.device), nothing)
         with torch.autocast(latents.device.type, enabled=False):
             quantized, indices, loss = self._run(latents.float())
             codes = indices.long().reshape(shape)
             if not self.training:
-                return Quantized(self.lookup(codes).to(latents.dtype), codes, latents.new_zeros((), dtype=torch.float32))
+                return Quantized(self.lookup(codes).to(latents.dtype), codes, nothing)
         return Quantized(quantized.to(latents.dtype), codes, loss, {"auxiliary": loss.detach()})
 
     def lookup(self, codes: Tensor, grid: Grid | None = None) -> Tensor:
@@ -268,7 +269,9 @@ class LFQ(Adapted):
 class ResidualLFQ(AdaptedResidual):
     """vector-quantize-pytorch's ResidualLFQ: LFQ of half the scale at every further level."""
 
-    def __init__(self, *, dim: int, num_quantizers: int, codebook_size: int, entropy_loss_weight: float = 0.1, commitment_loss_weight: float = 0.0):
+    def __init__(
+        self, *, dim: int, num_quantizers: int, codebook_size: int, entropy_loss_weight: float = 0.1, commitment_loss_weight: float = 0.0
+    ):
         _need_power_of_two("vqp.residual_lfq", codebook_size)
         inner = vqp.ResidualLFQ(
             dim=dim,
