@@ -88,7 +88,7 @@ class ConvEncoder(Encoder):
 
     @classmethod
     def example_options(cls) -> dict[str, Any]:
-        return {"width": 8, "multipliers": (1, 2, 2), "blocks": 1, "dim": 12, "groups": 4}
+        return {"width": 8, "multipliers": (1, 2), "blocks": 1, "dim": 12, "groups": 4}
 
 
 @register("decoder", "conv")

@@ -53,7 +53,7 @@ class ViTEncoder(Encoder):
 
     @classmethod
     def example_options(cls) -> dict[str, Any]:
-        return {"patch": 4, "width": 16, "depth": 2, "heads": 2}
+        return {"patch": 4, "width": 16, "depth": 1, "heads": 2}
 
 
 @register("decoder", "vit")

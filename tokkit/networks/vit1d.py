@@ -77,7 +77,7 @@ class ViT1DEncoder(Encoder):
 
     @classmethod
     def example_options(cls) -> dict[str, Any]:
-        return {"num_tokens": 5, "patch": 4, "width": 16, "depth": 2, "heads": 2}
+        return {"num_tokens": 5, "patch": 4, "width": 16, "depth": 1, "heads": 2}
 
 
 @register("decoder", "vit1d")
