@@ -234,7 +234,7 @@ def data_uri(values: Tensor) -> str:
     """A uint8 picture [C, H, W], lossless."""
     pixels = values.permute(1, 2, 0).numpy()
     file = io.BytesIO()
-    Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(file, "PNG", optimize=True)
+    Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(file, "PNG")
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
 
