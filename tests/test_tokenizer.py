@@ -10,6 +10,7 @@ from PIL import Image
 import tokkit
 from tests.small import CONV, pictures, tokenizer
 from tokkit.errors import InputError, TokenFileError
+from tokkit.tokenizer import pick_device
 
 
 def test_encode_and_decode_a_file(tmp_path: Path) -> None:
@@ -50,10 +51,14 @@ def test_inputs_of_several_sizes() -> None:
     with pytest.raises(InputError, match="encode_each"):
         tok.encode(mixed)
     each = list(tok.encode_each(mixed))
-    assert [len(tokens) for tokens in each] == [2, 1], "12 x 10 and 11 x 9 are padded to one size"
+    assert [tokens.sizes for tokens in each] == [((12, 10),), ((11, 9),), ((8, 8),)]
+    for tokens, picture in zip(each, mixed, strict=True):
+        assert torch.equal(tokens.codes, tok.encode(picture).codes)
+    both = tok.encode(mixed[:2])
+    assert both.sizes == ((12, 10), (11, 9)), "padded to one size"
     with pytest.raises(InputError, match="decode_each"):
-        tok.decode(each[0])
-    assert [values.shape for values in tok.decode_each(each[0])] == [(3, 12, 10), (3, 11, 9)]
+        tok.decode(both)
+    assert [values.shape for values in tok.decode_each(both)] == [(3, 12, 10), (3, 11, 9)]
 
 
 def test_save_and_from_pretrained_give_the_same_codes_and_fingerprint(tmp_path: Path) -> None:
@@ -124,8 +129,15 @@ def test_folders_that_hold_no_tokenizer(tmp_path: Path) -> None:
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(InputError, match="not the weights"):
         tokkit.Tokenizer.from_pretrained(tmp_path)
-    with pytest.raises(InputError, match="no CUDA GPU|not a device"):
-        tokkit.Tokenizer.from_pretrained(tmp_path, device="cuda" if not torch.cuda.is_available() else "no-such")
+
+
+def test_devices_that_are_not_there() -> None:
+    with pytest.raises(InputError, match="not a device"):
+        pick_device("no-such")
+    if not torch.cuda.is_available():
+        with pytest.raises(InputError, match="no CUDA GPU"):
+            pick_device("cuda")
+        assert pick_device("auto") == torch.device("cpu")
 
 
 @pytest.mark.parametrize("bad", [[], "nowhere.png", 42, torch.rand(3, 3), torch.full((3, 8, 8), torch.nan), torch.rand(3, 8, 8) * 300])

@@ -131,7 +131,7 @@ class Tokenizer(nn.Module):
     def encode_each(
         self, inputs: Iterable[Any], *, batch_size: int = 16, num_tokens: int | None = None, levels: int | None = None
     ) -> Iterator[Tokens]:
-        """Tokens of every input, in order, whatever their sizes; neighbours of one size are encoded together, up to `batch_size`."""
+        """One `Tokens` for every sample, in order, whatever their sizes; neighbours of one size are encoded together, up to `batch_size`."""
         batch: list[Sample] = []
         for sample in (sample for item in inputs for sample in self.modality.samples(item)):
             if batch and (len(batch) == batch_size or self.padded_size(sample) != self.padded_size(batch[0])):

@@ -8,8 +8,10 @@ from typing import NoReturn
 
 import typer
 
+from tokkit.cli.compare import compare_command
 from tokkit.cli.decode import decode_command
 from tokkit.cli.encode import encode_command
+from tokkit.cli.eval import eval_command
 from tokkit.cli.inspect import inspect_command
 from tokkit.cli.list import list_command
 from tokkit.cli.train import train_command
@@ -29,6 +31,8 @@ app = typer.Typer(
 app.command("train")(train_command)
 app.command("encode")(encode_command)
 app.command("decode")(decode_command)
+app.command("eval")(eval_command)
+app.command("compare")(compare_command)
 app.command("list")(list_command)
 app.command("inspect")(inspect_command)
 
