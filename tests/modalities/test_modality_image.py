@@ -325,8 +325,28 @@ def test_crop_resizes_the_short_side() -> None:
     generator = torch.Generator()
     small = IMAGE.crop(ramp, 20, generator=generator, center=True, resize=True)
     assert small.shape == (3, 20, 20) and small[0, 0, [0, -1]].tolist() == pytest.approx([1 / 6, 5 / 6], abs=0.02)
-    enlarged = IMAGE.crop(ramp.mul(255).to(torch.uint8), 80, generator=generator, center=True)
-    assert enlarged.shape == (3, 80, 80) and enlarged.dtype == torch.float32 and enlarged.max() <= 1
+    enlarged = IMAGE.crop(ramp, 80, generator=generator, center=True)
+    assert enlarged.shape == (3, 80, 80) and enlarged.min() >= 0 and enlarged.max() <= 1
+    for size in (20, 80):
+        steps = IMAGE.crop(ramp.mul(255).round().to(torch.uint8), size, generator=generator, center=True, resize=True)
+        floats_ = IMAGE.crop(ramp, size, generator=generator, center=True, resize=True)
+        assert steps.dtype == torch.uint8 and (steps / 255 - floats_).abs().max() < 1.6 / 255
+
+
+def test_read_example(tmp_path: Path) -> None:
+    pixels = PIL.Image.fromarray(RGB).resize((400, 300), PIL.Image.Resampling.BICUBIC)
+    half, full = (150, 200), (300, 400)
+    for suffix, smallest, expected in ((".png", 50, full), (".jpg", 50, half), (".jpg", 80, full), (".jpg", None, full)):
+        path = tmp_path / f"a{suffix}"
+        pixels.save(path)
+        values = IMAGE.read_example(path, smallest=smallest)
+        assert values.dtype == torch.uint8 and values.shape == (3, *expected)
+        whole = IMAGE.read(path).values
+        small, exact = (IMAGE.crop(part, 50, generator=torch.Generator(), resize=True, center=True) for part in (values, whole))
+        assert (small / 255 - exact).abs().mean() < 1.5 / 255
+    assert torch.equal(values.float() / 255, whole)
+    PIL.Image.fromarray(DEEP).save(tmp_path / "deep.png")
+    assert IMAGE.read_example(tmp_path / "deep.png").dtype == torch.float32
 
 
 def test_normalize() -> None:

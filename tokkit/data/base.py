@@ -90,6 +90,14 @@ class Source(Dataset[Tensor], ABC):
             InputError: it cannot be read.
         """
 
+    def load_example(self, item: Any, modality: Modality) -> Tensor:
+        """What examples are cut out of: the values of `load`, or what `Modality.read_example` reads faster.
+
+        Raises:
+            InputError: it cannot be read.
+        """
+        return self.load(item, modality).values
+
     def open(self, modality: Modality, *, split: Split = "train") -> Self:
         """This source, looking at one split of its samples; the source itself stays as it is.
 
@@ -142,15 +150,22 @@ class Source(Dataset[Tensor], ABC):
             if candidate in self.skipped:
                 continue
             try:
-                return self._kept[candidate] if self._kept else self.sample(candidate).values
+                return self._kept[candidate] if self._kept else self._load_example(candidate)
             except InputError as error:
                 self._skip(candidate, error)
         reason = next(iter(self.skipped.values()), "there are none")
         raise InputError(f"none of {len(self)} samples can be read; the first: {reason}")
 
+    def _load_example(self, index: int) -> Tensor:
+        return self.load_example(self._items[index], self._opened())
+
     def _skip(self, index: int, error: InputError) -> None:
         self.skipped[index] = str(error)
         log.warning("skipping a sample (%d so far): %s", len(self.skipped), error)
+
+    def smallest(self) -> int | None:
+        """For `Modality.read_example`: the size that samples will be scaled to, if they will."""
+        return self.size if self.resize else None
 
     def _opened(self) -> Modality:
         if self.modality is None:
@@ -162,7 +177,7 @@ class Source(Dataset[Tensor], ABC):
 
         def values_or_error(index: int) -> Tensor | InputError:
             try:
-                return _small(self.sample(index).values)
+                return _small(self._load_example(index))
             except InputError as error:
                 return error
 
@@ -196,7 +211,7 @@ class _Kept:
 
 def _small(values: Tensor) -> Tensor:
     """Values as uint8 steps of 1/255 where that is exact (an 8-bit picture), unchanged otherwise."""
-    if values.min() < 0 or values.max() > 1:
+    if values.dtype == torch.uint8 or values.min() < 0 or values.max() > 1:
         return values
     steps = values.mul(255).add_(0.5).to(torch.uint8)
     return steps if torch.equal(steps.float().div_(255), values) else values

@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+from torch import Tensor
+
 from tokkit.data.base import Crop, Source, Split
 from tokkit.errors import InputError
 from tokkit.modalities.base import Modality, Sample
@@ -69,6 +71,9 @@ class Folder(Source):
         sample = modality.read(Path(item.folder) / item.path)
         sample.name = Path(item.path).with_suffix("").as_posix()
         return sample
+
+    def load_example(self, item: File, modality: Modality) -> Tensor:
+        return modality.read_example(Path(item.folder) / item.path, smallest=self.smallest())
 
 
 def _refuse(error: OSError) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib import resources
 from pathlib import Path
 
+from torch import Tensor
+
 from tokkit.data.base import Crop, Source, Split
 from tokkit.errors import InputError
 from tokkit.modalities.base import Modality, Sample
@@ -58,3 +60,6 @@ class Samples(Source):
 
     def load(self, item: Path, modality: Modality) -> Sample:
         return modality.read(item)
+
+    def load_example(self, item: Path, modality: Modality) -> Tensor:
+        return modality.read_example(item, smallest=self.smallest())

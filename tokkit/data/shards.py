@@ -6,6 +6,7 @@ import io
 from pathlib import Path, PurePosixPath
 
 from braceexpand import braceexpand
+from torch import Tensor
 
 from tokkit.data.base import Crop, Source, Split
 from tokkit.data.tar_index import Member, members
@@ -52,10 +53,13 @@ class Shards(Source):
         return found
 
     def load(self, item: Member, modality: Modality) -> Sample:
-        stream = io.BytesIO(item.read())
-        sample = modality.read(stream, name=f"{item.tar}:{item.name}")
+        sample = modality.read(io.BytesIO(item.read()), name=f"{item.tar}:{item.name}")
         sample.name = PurePosixPath(item.name).with_suffix("").as_posix()
         return sample
+
+    def load_example(self, item: Member, modality: Modality) -> Tensor:
+        stream = io.BytesIO(item.read())
+        return modality.read_example(stream, name=f"{item.tar}:{item.name}", smallest=self.smallest())
 
 
 def expand(patterns: tuple[str, ...]) -> list[Path]:

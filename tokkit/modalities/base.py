@@ -88,6 +88,18 @@ class Modality(ABC):
         """Undo, after decoding, what `read` or `samples` did to one sample (a gain, a transform)."""
         return values
 
+    def read_example(self, file: str | Path | BinaryIO, *, name: str = "", smallest: int | None = None) -> Tensor:
+        """What `crop` cuts training examples out of: the values that `read` gives, or cheaper ones that serve as well.
+
+        Args:
+            file, name: as in `read`.
+            smallest: the sample will be scaled down to this size, so details that vanish then need not be read.
+
+        Returns:
+            [C, *spatial], float32 in the public range, or uint8 steps of 1/255 of it.
+        """
+        return self.read(file, name=name).values
+
     def crop(
         self,
         values: Tensor,
@@ -101,7 +113,7 @@ class Modality(ABC):
         """One training example of a sample: `size` long along every spatial axis.
 
         Args:
-            values: [C, *spatial], float32 in the public range, or uint8 steps of 1/255 of it (pictures kept in memory).
+            values: [C, *spatial], float32 in the public range, or uint8 steps of 1/255 of it.
             size: of the result. A shorter axis is repeated at its end.
             generator: every random choice comes from it.
             center: take the middle instead of a random place.

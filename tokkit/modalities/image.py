@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
 
@@ -86,18 +88,17 @@ class Image(Modality):
         self._background = [value / 255 for value in color[:3]]
 
     def read(self, file: str | Path | BinaryIO, *, name: str = "") -> Sample:
-        with opened(file, name) as (stream, label):
-            try:
-                picture = PIL.Image.open(stream, formats=_formats())
-            except PIL.UnidentifiedImageError as error:
-                raise InputError(f"{label}: not a picture that can be read ({', '.join(_formats())}), or damaged") from error
-            except PIL.Image.DecompressionBombError as error:
-                raise InputError(f"{label}: {error}; raise PIL.Image.MAX_IMAGE_PIXELS to read it") from error
-            except _DAMAGE as error:
-                raise InputError(f"{label}: cannot read the picture: {_reason(error)}") from error
-            with picture:
-                values = self._from_pil(picture, label)
+        with _picture(file, name) as (picture, label):
+            values = _floats(self._from_pil(picture, label))
         return Sample(values, name or (Path(file).stem if isinstance(file, str | Path) else ""))
+
+    def read_example(self, file: str | Path | BinaryIO, *, name: str = "", smallest: int | None = None) -> Tensor:
+        """As `read`, at 8 bits where the file has no more. With `smallest`, a JPEG is decoded at 1/2, 1/4 or 1/8 of its size, as long as
+        that leaves twice as many pixels a side."""
+        with _picture(file, name) as (picture, label):
+            if smallest is not None:
+                picture.draft(None, (2 * smallest, 2 * smallest))
+            return self._from_pil(picture, label)
 
     def write(self, path: str | Path, values: Tensor, *, force: bool = False) -> None:
         """Write [C, H, W] as 8 bits a channel (clamped to [0, 1], rounded half up), by suffix: PNG, lossless WebP, JPEG of quality 95.
@@ -162,9 +163,8 @@ class Image(Modality):
         short = min(height, width)
         if short != size and (resize or short < size):
             scaled = (max(size, round(height * size / short)), max(size, round(width * size / short)))
-            floats = values.float().div(255) if values.dtype == torch.uint8 else values
-            resized = torch.nn.functional.interpolate(floats[None], scaled, mode="bicubic", antialias=True)
-            values = resized[0].clamp_(0, 1)
+            resized = torch.nn.functional.interpolate(values[None], scaled, mode="bicubic", antialias=True)[0]
+            values = resized if resized.dtype == torch.uint8 else resized.clamp_(0, 1)
         values = super().crop(values, size, generator=generator, center=center)
         return values.flip(2) if flip and torch.rand((), generator=generator) < 0.5 else values
 
@@ -176,7 +176,7 @@ class Image(Modality):
                 return [sample for item in inputs for sample in self._collect(item)]
             case PIL.Image.Image():
                 file = str(getattr(inputs, "filename", ""))
-                return [Sample(self._from_pil(inputs, file or "the PIL image"), Path(file).stem)]
+                return [Sample(_floats(self._from_pil(inputs, file or "the PIL image")), Path(file).stem)]
             case Tensor():
                 return [Sample(values) for values in self._from_tensor(inputs, "tensor", "[C, H, W]")]
             case np.ndarray():
@@ -199,7 +199,7 @@ class Image(Modality):
         if 0 in tensor.shape[-3:]:
             raise InputError(f"{what} of shape {shape} holds no pixels")
         if tensor.dtype == torch.uint8:
-            values = tensor.float().div(255)
+            values = _floats(tensor)
         elif tensor.is_floating_point():
             values = tensor.detach().float()
             _check_range(values, what)
@@ -209,6 +209,7 @@ class Image(Modality):
         return list(values) if values.ndim == 4 else [values]
 
     def _from_pil(self, picture: PIL.Image.Image, label: str) -> Tensor:
+        """[channels, H, W], upright: uint8 where no bit is lost by it, float32 in [0, 1] otherwise."""
         try:
             picture.load()
             orientation = picture.getexif().get(_ORIENTATION, 1)
@@ -216,16 +217,33 @@ class Image(Modality):
         except _DAMAGE as error:
             raise InputError(f"{label}: damaged picture: {_reason(error)}") from error
         if values.shape[0] in (2, 4):
-            alpha = values[-1:]
-            values = values[:-1] * alpha + values.new_tensor(self._background)[:, None, None] * (1 - alpha)
-        if values.shape[0] != self.channels:
-            luma = values.new_tensor([0.299, 0.587, 0.114])[:, None, None]
-            values = values.expand(3, -1, -1) if self.channels == 3 else (values * luma).sum(0, keepdim=True)
+            values, alpha = _floats(values[:-1]), _floats(values[-1:])
+            values = values * alpha + values.new_tensor(self._background)[:, None, None] * (1 - alpha)
+        if values.shape[0] < self.channels:
+            values = values.expand(3, -1, -1)
+        elif values.shape[0] > self.channels:
+            values = (_floats(values) * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(0, keepdim=True)
         return _oriented(values, orientation).contiguous()
 
 
+@contextmanager
+def _picture(file: str | Path | BinaryIO, name: str) -> Iterator[tuple[PIL.Image.Image, str]]:
+    """A picture whose header has been read, and what messages call it."""
+    with opened(file, name) as (stream, label):
+        try:
+            picture = PIL.Image.open(stream, formats=_formats())
+        except PIL.UnidentifiedImageError as error:
+            raise InputError(f"{label}: not a picture that can be read ({', '.join(_formats())}), or damaged") from error
+        except PIL.Image.DecompressionBombError as error:
+            raise InputError(f"{label}: {error}; raise PIL.Image.MAX_IMAGE_PIXELS to read it") from error
+        except _DAMAGE as error:
+            raise InputError(f"{label}: cannot read the picture: {_reason(error)}") from error
+        with picture:
+            yield picture, label
+
+
 def _pixels(picture: PIL.Image.Image, label: str) -> Tensor:
-    """Float32 [C, H, W] in [0, 1]: C is 1 or 3, and one more where there is transparency."""
+    """[C, H, W], uint8 or float32 in [0, 1]: C is 1 or 3, and one more where there is transparency."""
     if picture.mode.startswith("I") or picture.mode == "F":
         deep = torch.from_numpy(np.asarray(picture).astype(np.float32))[None]
         opaque = [] if "transparency" not in picture.info else [(deep != picture.info["transparency"]).float()]
@@ -235,7 +253,11 @@ def _pixels(picture: PIL.Image.Image, label: str) -> Tensor:
         return torch.cat([deep / full, *opaque])
     mode = "RGBA" if picture.has_transparency_data else "RGB"
     converted = picture if picture.mode == mode else picture.convert(mode)
-    return torch.from_numpy(np.array(converted)).permute(2, 0, 1).contiguous().float().div_(255)
+    return torch.from_numpy(np.array(converted)).permute(2, 0, 1).contiguous()
+
+
+def _floats(values: Tensor) -> Tensor:
+    return values.float().div_(255) if values.dtype == torch.uint8 else values
 
 
 def _oriented(values: Tensor, orientation: int) -> Tensor:

@@ -15,7 +15,7 @@ def padded_size(size: Sequence[int], stride: int | Sequence[int]) -> tuple[int, 
     return tuple(-(-length // step) * step for length, step in zip(size, _strides(stride, len(size)), strict=True))
 
 
-def pad_to_multiple(values: Tensor, stride: int | Sequence[int], *, rank: int = 2) -> Tensor:
+def pad_to_multiple(values: Tensor, stride: int | Sequence[int], *, rank: int) -> Tensor:
     """Repeat the last entry of each spatial axis until its length is a multiple of the stride.
 
     Args:
