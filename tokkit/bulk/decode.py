@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
-from tokkit.bulk.files import Failure, find_jobs, refuse_existing, targets
+from tokkit.bulk.files import Failure, Job, find_jobs, refuse_existing, targets
 from tokkit.errors import InputError, TokenFileError
 from tokkit.tokenizer import Tokenizer
 from tokkit.tokens import TokenReader, Tokens
@@ -41,25 +43,15 @@ def decode_files(
         InputError: nothing to do, or a result exists and `force` is not set.
     """
     failures: list[Failure] = []
-    found = []
-    for job in find_jobs(inputs, (SUFFIX,)):
-        try:
-            reader = TokenReader(job.source)
-            tokenizer.check_header(reader.header)
-        except TokenFileError as error:
-            failures.append(Failure(job.name, str(error)))
-            continue
-        alone = len(reader) == 1
-        found.extend((reader, index, job.name if alone else _below(reader.names[index])) for index in range(len(reader)))
-    single = Path(out).suffix.lower() in tokenizer.modality.suffixes and len(found) == 1
-    names = [name for _, _, name in found]
+    work = [place for job in find_jobs(inputs, (SUFFIX,)) for place in _places(tokenizer, job, failures)]
+    names = [place.name for place in work]
+    single = Path(out).suffix.lower() in tokenizer.modality.suffixes and len(work) == 1
     paths = [Path(out)] if single else targets(names, Path(out), tokenizer.modality.output_suffix)
     refuse_existing(paths, force=force, hint="")
     done = 0
     with ThreadPoolExecutor(4, "tokkit-write") as writers:
-        work = list(zip(found, paths, strict=True))
-        for batch, batch_paths in _batched(work, batch_size, failures):
-            values = tokenizer.decode_each(batch)
+        for tokens, batch_paths in _batched(zip(work, paths, strict=True), batch_size, failures):
+            values = tokenizer.decode_each(tokens)
             written = [writers.submit(tokenizer.write, path, value, force=force) for path, value in zip(batch_paths, values, strict=True)]
             for path, future in zip(batch_paths, written, strict=True):
                 try:
@@ -71,24 +63,49 @@ def decode_files(
     return done, failures
 
 
-def _batched(
-    work: list[tuple[tuple[TokenReader, int, str], Path]], batch_size: int, failures: list[Failure]
-) -> Iterator[tuple[Tokens, list[Path]]]:
-    """Neighbours of one shape together."""
+class _Place(NamedTuple):
+    """Where one sample lies, and the name of its result."""
+
+    file: Path
+    index: int
+    name: str
+
+
+def _places(tokenizer: Tokenizer, job: Job, failures: list[Failure]) -> Iterator[_Place]:
+    """The samples of one token file that can be read so far; the others are failures."""
+    try:
+        with TokenReader(job.source) as reader:
+            tokenizer.check_header(reader.header)
+            if len(reader) == 1:
+                yield _Place(job.source, 0, job.name)
+                return
+            for index in range(len(reader)):
+                try:
+                    yield _Place(job.source, index, _below(reader.info(index).name))
+                except TokenFileError as error:
+                    failures.append(Failure(f"{job.name} sample {index}", str(error)))
+    except TokenFileError as error:
+        failures.append(Failure(job.name, str(error)))
+
+
+def _batched(work: Iterable[tuple[_Place, Path]], batch_size: int, failures: list[Failure]) -> Iterator[tuple[Tokens, list[Path]]]:
+    """Neighbours of one shape together; one file is open at a time."""
     batch: list[Tokens] = []
     paths: list[Path] = []
-    for (reader, index, name), path in work:
-        try:
-            tokens = reader[index]
-        except TokenFileError as error:
-            failures.append(Failure(name, str(error)))
-            continue
-        shape = (tokens.grid, tokens.codes.shape)
-        if batch and (len(batch) == batch_size or shape != (batch[0].grid, batch[0].codes.shape)):
-            yield Tokens.cat(batch), paths
-            batch, paths = [], []
-        batch.append(tokens)
-        paths.append(path)
+    for file, members in itertools.groupby(work, key=lambda member: member[0].file):
+        with TokenReader(file) as reader:
+            for place, path in members:
+                try:
+                    tokens = reader[place.index]
+                except TokenFileError as error:
+                    failures.append(Failure(place.name, str(error)))
+                    continue
+                shape = (tokens.grid, tokens.codes.shape, tokens.header)
+                if batch and (len(batch) == batch_size or shape != (batch[0].grid, batch[0].codes.shape, batch[0].header)):
+                    yield Tokens.cat(batch), paths
+                    batch, paths = [], []
+                batch.append(tokens)
+                paths.append(path)
     if batch:
         yield Tokens.cat(batch), paths
 
