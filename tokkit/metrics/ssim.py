@@ -19,8 +19,8 @@ class SSIM(Metric):
     """Structural similarity (Wang et al. 2004), torchmetrics' form: 11 x 11 Gaussian window of sigma 1.5, K = (0.01, 0.03), range 1.
 
     Computed for each of R, G and B and averaged over all pixels; at the border the picture is continued by reflection. scikit-image
-    gives the same number for the picture padded by 5 reflected pixels; without, it leaves out the border, which moves the third digit. Computed in fp32: right to 1e-5 on photographs, and to 1e-4 on
-    flat drawings.
+    gives the same number for the picture padded by 5 reflected pixels; without, it leaves out the border, which moves the third digit.
+    In fp32: right to 1e-5 on photographs, to 1e-4 on flat drawings.
     """
 
     name: ClassVar[str] = "ssim"
