@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1] / "tokkit"
 ROWS = [
     {"errors"},
     {"registry"},
-    {"config", "weights", "files", "ops", "geometry", "dsp"},
+    {"config", "weights", "files", "ops", "geometry", "dsp", "tiling"},
     {"tokens"},
     {"modalities", "networks", "quantizers", "losses", "metrics", "baselines"},
     {"data"},

@@ -120,7 +120,7 @@ def unpack_rows(packed: np.ndarray, widths: Widths, count: int) -> np.ndarray:
         return np.ascontiguousarray(packed).view(f"<u{width[0] // 8}").astype(np.int64)
     if (width == 1).all():
         return np.unpackbits(packed, axis=1, count=count, bitorder="little").astype(np.int64)
-    words = np.zeros((rows, -(-needed // 8) + 1), dtype="<u8")
+    words = np.zeros((rows, -(-needed // 8) + 2), dtype="<u8")  # a value of no bits may begin behind the last word, and looks one further
     words.view(np.uint8).reshape(rows, -1)[:, :needed] = packed
     out = np.empty((rows, count), dtype=np.int64)
     ends = np.cumsum(width)
