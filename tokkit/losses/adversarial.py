@@ -75,7 +75,7 @@ def adaptive_weight(reconstruction_loss: Tensor, generator_loss: Tensor, at: Ten
         reconstruction_loss: scalar.
         generator_loss: scalar.
         at: where the gradients are measured: `decoder.last_layer` as in VQGAN, or the reconstruction itself, which costs no pass through
-            a compiled decoder. Both graphs are kept; a compiled decoder needs `torch._functorch.config.donated_buffer = False` for that.
+            a compiled decoder. Both graphs are kept; a compiled decoder may need `torch._functorch.config.donated_buffer = False` for that.
         maximum: the ratio is clamped to [0, maximum].
 
     Returns:
