@@ -14,9 +14,7 @@ from tokkit.ops.codebook_lookup import triton as kernels
 
 LARGEST_WIDTH = 512
 METRICS = {"euclidean": 0, "cosine": 1, "dot": 2}
-_CANDIDATES = 4
 _BLOCK_CODES = 64
-_SPAN = 1024
 
 
 @dataclass(frozen=True)
@@ -28,6 +26,7 @@ class Config:
         inner: padded inner dimension of the products.
         rows, codes, slots: BN, BK and S of `coarse`.
         warps, stages, registers: of `coarse`; registers is the most a thread may hold, None leaves it to the compiler.
+        candidates: groups that a row may name before it has to meet every code.
         rescore_rows, rescore_columns, rescore_warps: R, DC and warps of `rescore`.
     """
 
@@ -39,9 +38,10 @@ class Config:
     warps: int = 4
     stages: int = 3
     registers: int | None = None
+    candidates: int = 4
     rescore_rows: int = 16
     rescore_columns: int = 32
-    rescore_warps: int = 4
+    rescore_warps: int = 2
 
     def folded(self, width: int) -> bool:
         """Whether the inner dimension has three columns left for |c|^2 / 2."""
@@ -56,8 +56,7 @@ class Prepared(NamedTuple):
     transposed: Tensor
     inverse: Tensor
     mean: Tensor
-    limits: Tensor
-    count: Tensor
+    state: Tensor
     tiles: int
 
 
@@ -67,14 +66,19 @@ def default_config(width: int) -> Config:
     padded = max(16, triton.next_power_of_2(width))
     if width <= 9:
         inner = max(16, triton.next_power_of_2(3 * width + 3))
-        return Config(split=True, inner=inner, rescore_rows=32, rescore_columns=max(4, triton.next_power_of_2(width)))
-    if padded <= 128:
-        return Config(split=False, inner=padded)
+        columns = max(4, triton.next_power_of_2(width))
+        return Config(
+            True, inner, slots=8, warps=8, registers=128, candidates=2, rescore_rows=32, rescore_columns=columns, rescore_warps=2
+        )
+    if padded <= 32:
+        return Config(False, padded, rescore_rows=8, rescore_columns=padded)
+    if padded == 64:
+        return Config(False, 64, rescore_rows=4, rescore_columns=64)
+    if padded == 128:
+        return Config(False, 128, codes=64, rescore_rows=4, rescore_columns=64)
     if padded == 256:
-        return Config(split=False, inner=256, rows=256, codes=64, slots=16, warps=8, rescore_rows=8, rescore_columns=64)
-    return Config(
-        split=False, inner=512, rows=64, codes=64, slots=16, warps=4, stages=2, rescore_rows=8, rescore_columns=64
-    )
+        return Config(False, 256, rows=256, codes=64, warps=8, rescore_rows=4, rescore_columns=64)
+    return Config(False, 512, rows=64, codes=64, stages=2, rescore_rows=4, rescore_columns=64)
 
 
 def interpreted() -> bool:
@@ -97,12 +101,11 @@ def prepare(codebooks: Tensor, metric: str, config: Config) -> Prepared:
         transposed=torch.empty(levels, width, padded, device=device),
         inverse=torch.empty((levels, padded) if metric == "cosine" else (levels, 1), device=device),
         mean=torch.empty(levels, columns + 1, device=device),
-        limits=torch.empty(levels, padded // block, 4, device=device),
-        count=torch.empty(levels, dtype=torch.int32, device=device),
+        state=torch.zeros(levels, 8, dtype=torch.int32, device=device),
         tiles=tiles,
     )
     preparation.prepare[(padded // block, levels)](
-        codebooks, made.operand, made.half, made.transposed, made.inverse, made.mean, made.limits, made.count, size, tiles,
+        codebooks, made.operand, made.half, made.transposed, made.inverse, made.mean, made.state, size, tiles,
         D=width, DP=columns, W=config.inner, SPLIT=config.split, FOLDED=config.folded(width), METRIC=METRICS[metric],
         BK=config.codes, S=config.slots, BC=block, SAMPLE=64, num_warps=4,
     )  # fmt: skip
@@ -116,12 +119,11 @@ class Scratch(NamedTuple):
     listed: Tensor
 
     @classmethod
-    def empty(cls, rows: int, exact: bool, device: torch.device) -> "Scratch":
-        """20 bytes a row where the result must be exact, else 4."""
-        candidates = _CANDIDATES if exact else 1
+    def empty(cls, rows: int, candidates: int, device: torch.device) -> "Scratch":
+        """For exact results 4 bytes for each of a row's candidates and 4 for the list; `candidates` 1 is enough for others."""
         return cls(
             torch.empty(rows, candidates, dtype=torch.int32, device=device),
-            torch.empty(rows if exact else 1, dtype=torch.int32, device=device),
+            torch.empty(rows if candidates > 1 else 1, dtype=torch.int32, device=device),
         )
 
 
@@ -136,9 +138,10 @@ def search(
     columns = made.mean.shape[1] - 1
     update = residual is not None
     left = residual if residual is not None else x
+    state = made.state[level]
     kernels.coarse[(triton.cdiv(rows, config.rows),)](
-        x, made.operand[level], made.half[level], made.mean[level], made.limits[level], scratch.groups, scratch.listed,
-        made.count[level:], rows, x.stride(0), made.tiles, made.limits.shape[1],
+        x, made.operand[level], made.half[level], made.mean[level], state, scratch.groups, scratch.listed, rows,
+        x.stride(0), made.tiles,
         D=width, DP=columns, W=config.inner, SPLIT=config.split, FOLDED=config.folded(width), EXACT=exact,
         BN=config.rows, BK=config.codes, S=config.slots, CANDIDATES=scratch.groups.shape[1], EMULATE=interpreted(),
         STAGES=config.stages, num_warps=config.warps, maxnreg=config.registers,
@@ -152,11 +155,11 @@ def search(
         return
     programs = 4 if interpreted() else 4 * torch.cuda.get_device_properties(x.device).multi_processor_count
     kernels.scan[(programs,)](
-        x, made.transposed[level], made.inverse[level], scratch.listed, made.count[level:], out, size, padded, x.stride(0),
-        out.stride(0), D=width, METRIC=METRICS[metric], R=32, B=128, SPAN=_SPAN, num_warps=4,
+        x, made.transposed[level], made.inverse[level], scratch.listed, state, out, size, padded, x.stride(0),
+        out.stride(0), D=width, METRIC=METRICS[metric], R=16, B=128, UNROLL=8, num_warps=4,
     )  # fmt: skip
     kernels.settle[(min(programs, 64),)](
-        x, codebook, scratch.listed, made.count[level:], out, left, x.stride(0), left.stride(0), out.stride(0),
+        x, codebook, scratch.listed, state, out, left, x.stride(0), left.stride(0), out.stride(0),
         D=width, DC=config.rescore_columns, UPDATE=update, R=16, num_warps=4,
     )  # fmt: skip
 
@@ -177,5 +180,5 @@ def triton_lookup(x: Tensor, codebook: Tensor, metric: str, exact: bool, config:
     config = config or default_config(x.shape[1])
     out = torch.empty(x.shape[0], dtype=torch.int64, device=x.device)
     made = prepare(codebook[None], metric, config)
-    search(x, codebook, made, 0, Scratch.empty(x.shape[0], exact, x.device), out, None, metric, exact, config)
+    search(x, codebook, made, 0, Scratch.empty(x.shape[0], config.candidates if exact else 1, x.device), out, None, metric, exact, config)
     return out

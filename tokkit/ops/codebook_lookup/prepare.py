@@ -31,15 +31,15 @@ def _inverse_norm(codebook, codes, K, D: tl.constexpr, DP: tl.constexpr, COSINE:
 
 @triton.jit
 def prepare(
-    codebook, operand, half, transposed, inverse_out, mean_out, limits, count, K, tiles,
+    codebook, operand, half, transposed, inverse_out, mean_out, state, K, tiles,
     D: tl.constexpr, DP: tl.constexpr, W: tl.constexpr, SPLIT: tl.constexpr, FOLDED: tl.constexpr, METRIC: tl.constexpr,
     BK: tl.constexpr, S: tl.constexpr, BC: tl.constexpr, SAMPLE: tl.constexpr,
 ):  # fmt: skip
     """Round one block of BC codes. Grid (tiles * BK / BC, levels).
 
     operand `[tiles * BK, W]`, row `t BK + j S + s` holding code `t BK + s G + j` so that the codes of a group lie side by side in the
-    codebook; half `[tiles * BK]` fp32, inf for codes that do not exist; transposed `[D, tiles * BK]` fp32 as given; limits
-    `[blocks, 4]`: the block's largest |c|, |c - rounded c|, |second half|, |c|^2 / 2.
+    codebook; half `[tiles * BK]` fp32, inf for codes that do not exist; transposed `[D, tiles * BK]` fp32 as given; state
+    `[8]` int32, zero before: the bits of the largest |c|, |c - rounded c|, |low half of c| and |c|^2 / 2, then the count of listed rows.
     """
     G: tl.constexpr = BK // S
     DC: tl.constexpr = min(DP, 64)
@@ -53,9 +53,7 @@ def prepare(
     transposed += level * padded * D
     inverse_out += level * padded
     mean_out += level * (DP + 1)
-    limits += level * (padded // BC) * 4
-    if block == 0:
-        tl.store(count + level, 0)
+    state += level * 8
 
     sample = (tl.arange(0, SAMPLE).to(tl.int64) * K // SAMPLE).to(tl.int32)
     sample_inverse = _inverse_norm(codebook, sample, K, D, DP, COSINE, SAMPLE)
@@ -129,8 +127,7 @@ def prepare(
         )
         values = values.to(TYPE)
         tl.store(operand + stored.to(tl.int64)[:, None] * W + tail[None, :], values, mask=(tail < W)[None, :])
-    base = limits + block * 4
-    tl.store(base, tl.sqrt_rn(tl.max(norm)))
-    tl.store(base + 1, tl.sqrt_rn(tl.max(lost)))
-    tl.store(base + 2, tl.sqrt_rn(tl.max(second)))
-    tl.store(base + 3, tl.max(own_half))
+    tl.atomic_max(state, tl.sqrt_rn(tl.max(norm)).to(tl.int32, bitcast=True), sem="relaxed")
+    tl.atomic_max(state + 1, tl.sqrt_rn(tl.max(lost)).to(tl.int32, bitcast=True), sem="relaxed")
+    tl.atomic_max(state + 2, tl.sqrt_rn(tl.max(second)).to(tl.int32, bitcast=True), sem="relaxed")
+    tl.atomic_max(state + 3, tl.max(own_half).to(tl.int32, bitcast=True), sem="relaxed")

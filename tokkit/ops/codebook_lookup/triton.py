@@ -23,61 +23,35 @@ def _sortable(value):
 
 
 @triton.jit
-def _shifted(x, mean, scale, rows, inside, stride, source, real, SPLIT: tl.constexpr):
-    """Columns `source` of a block of rows as the coarse pass sees them, fp32: less the mean and, for fp16, scaled."""
+def _left(
+    x, mean, scale, rows, inside, stride, first, D: tl.constexpr, W: tl.constexpr, SPLIT: tl.constexpr, FOLDED: tl.constexpr,
+):  # fmt: skip
+    """Columns `first..first + W` of the left operand, and the squared norms of what they are, lost and (SPLIT) have in low halves."""
+    columns = first + tl.arange(0, W)
+    source = columns % D if SPLIT else columns
+    real = columns < (3 * D if SPLIT else D)
     keep = inside[:, None] & real[None, :]
     value = tl.load(x + rows.to(tl.int64)[:, None] * stride + source[None, :], mask=keep, other=0.0).to(tl.float32)
     value = tl.where(keep, value - tl.load(mean + source, mask=real, other=0.0)[None, :], 0.0)
-    if not SPLIT:
-        value *= scale
-        value = tl.where(tl.abs(value) < 65000.0, value, float("nan"))
-    return value
-
-
-@triton.jit
-def _left(x, mean, scale, rows, inside, stride, first, D: tl.constexpr, W: tl.constexpr, SPLIT: tl.constexpr,
-          FOLDED: tl.constexpr):  # fmt: skip
-    """Columns `first..first + W` of the left operand of a block of rows."""
-    columns = first + tl.arange(0, W)
     if SPLIT:
-        value = _shifted(x, mean, scale, rows, inside, stride, columns % D, columns < 3 * D, True)
         high = value.to(tl.bfloat16).to(tl.float32)
         low = (value - high).to(tl.bfloat16).to(tl.float32)
+        once = (columns < D)[None, :]
+        lost = tl.where(once, value - high - low, 0.0)
+        norm = tl.sum(tl.where(once, value * value, 0.0), axis=1)
+        second = tl.sum(tl.where(once, low * low, 0.0), axis=1)
         operand = tl.where((columns < 2 * D)[None, :], high, low)
         operand = tl.where(((columns >= 3 * D) & (columns < 3 * D + 3))[None, :], 1.0, operand).to(tl.bfloat16)
     else:
-        value = _shifted(x, mean, scale, rows, inside, stride, columns, columns < D, False)
-        if FOLDED:
-            value = tl.where(((columns >= D) & (columns < D + 3))[None, :], FOLD, value)
+        value *= scale
+        value = tl.where(tl.abs(value) < 65000.0, value, float("nan"))
         operand = value.to(tl.float16)
-    return operand
-
-
-@triton.jit
-def _row_error(x, mean, scale, limits, blocks, rows, inside, stride, D: tl.constexpr, DP: tl.constexpr, W: tl.constexpr,
-               SPLIT: tl.constexpr, BN: tl.constexpr):  # fmt: skip
-    """How far a coarse score of each row can be from the true one."""
-    norm = tl.zeros([BN], tl.float32)
-    lost = tl.zeros([BN], tl.float32)
-    second = tl.zeros([BN], tl.float32)
-    for first in range(0, DP, 16):
-        columns = first + tl.arange(0, 16)
-        value = _shifted(x, mean, scale, rows, inside, stride, columns, columns < D, SPLIT)
-        norm += tl.sum(value * value, axis=1)
-        if SPLIT:
-            rest = value - value.to(tl.bfloat16).to(tl.float32)
-            low = rest.to(tl.bfloat16).to(tl.float32)
-            second += tl.sum(low * low, axis=1)
-            rest -= low
-        else:
-            rest = value - value.to(tl.float16).to(tl.float32)
-        lost += tl.sum(rest * rest, axis=1)
-    norm = tl.sqrt_rn(norm)
-    lost = tl.sqrt_rn(lost)
-    code_norm, code_lost, code_second, code_half = _limits(limits, blocks)
-    error = (lost * code_norm + (norm + lost) * code_lost + tl.sqrt_rn(second) * code_second) * 1.001
-    # What the tensor cores and fp32 lose while they add: W / 16 steps, each at most 2^-22 of the largest sum, with room.
-    return error + (W // 16 + 4) * 2.0**-22 * ((norm + lost) * code_norm + code_half)
+        lost = value - operand.to(tl.float32)
+        norm = tl.sum(value * value, axis=1)
+        second = norm * 0.0
+        if FOLDED:
+            operand = tl.where(((columns >= D) & (columns < D + 3))[None, :], FOLD, operand.to(tl.float32)).to(tl.float16)
+    return operand, norm, tl.sum(lost * lost, axis=1), second
 
 
 @triton.jit
@@ -89,7 +63,7 @@ def _dot(left, right, acc, EMULATE: tl.constexpr):
 
 @triton.jit
 def coarse(
-    x, operand, half, mean, limits, groups, listed, count, N, stride, tiles, blocks,
+    x, operand, half, mean, state, groups, listed, N, stride, tiles,
     D: tl.constexpr, DP: tl.constexpr, W: tl.constexpr, SPLIT: tl.constexpr, FOLDED: tl.constexpr, EXACT: tl.constexpr,
     BN: tl.constexpr, BK: tl.constexpr, S: tl.constexpr, CANDIDATES: tl.constexpr, EMULATE: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
@@ -104,14 +78,28 @@ def coarse(
     rows = tl.program_id(0) * BN + tl.arange(0, BN)
     inside = rows < N
     scale = tl.load(mean + DP)
-    if EXACT:
-        error = _row_error(x, mean, scale, limits, blocks, rows, inside, stride, D, DP, W, SPLIT, BN)
-    a0 = _left(x, mean, scale, rows, inside, stride, 0, D, WC, SPLIT, FOLDED)
-    if CHUNKS > 1:
-        a1 = _left(x, mean, scale, rows, inside, stride, WC, D, WC, SPLIT, FOLDED)
+    a0, norm, lost, low = _left(x, mean, scale, rows, inside, stride, 0, D, WC, SPLIT, FOLDED)
+    if CHUNKS > 1:  # the norms of wide rows in a loop of their own: no thread has registers for all of it at once
+        norm = tl.zeros([BN], tl.float32)
+        lost = tl.zeros([BN], tl.float32)
+        for first in range(0, W, 32):
+            _, norm1, lost1, _ = _left(x, mean, scale, rows, inside, stride, first, D, 32, SPLIT, FOLDED)
+            norm += norm1
+            lost += lost1
+        a1, _, _, _ = _left(x, mean, scale, rows, inside, stride, WC, D, WC, SPLIT, FOLDED)
     if CHUNKS > 2:
-        a2 = _left(x, mean, scale, rows, inside, stride, 2 * WC, D, WC, SPLIT, FOLDED)
-        a3 = _left(x, mean, scale, rows, inside, stride, 3 * WC, D, WC, SPLIT, FOLDED)
+        a2, _, _, _ = _left(x, mean, scale, rows, inside, stride, 2 * WC, D, WC, SPLIT, FOLDED)
+        a3, _, _, _ = _left(x, mean, scale, rows, inside, stride, 3 * WC, D, WC, SPLIT, FOLDED)
+    if EXACT:
+        norm = tl.sqrt_rn(norm)
+        lost = tl.sqrt_rn(lost)
+        code_norm = tl.load(state).to(tl.float32, bitcast=True)
+        error = (lost * code_norm + (norm + lost) * tl.load(state + 1).to(tl.float32, bitcast=True)) * 1.001
+        if SPLIT:
+            error += tl.sqrt_rn(low) * tl.load(state + 2).to(tl.float32, bitcast=True) * 1.001
+        # What the tensor cores and fp32 lose while they add: W / 16 steps, each at most 2^-22 of the largest sum, with room.
+        largest = (norm + lost) * code_norm + tl.load(state + 3).to(tl.float32, bitcast=True)
+        error += (W // 16 + 4) * 2.0**-22 * largest
 
     best = tl.full([BN, S], float("inf"), tl.float32)
     second = tl.full([BN, S], float("inf"), tl.float32)
@@ -158,27 +146,10 @@ def coarse(
             tl.store(groups + rows.to(tl.int64) * CANDIDATES + candidate, number, mask=inside)
     if EXACT:
         unclear = (unclear | (tl.min(best, axis=1) <= limit)) & inside
-        place = tl.atomic_add(count + rows * 0, 1, mask=unclear, sem="relaxed")
+        place = tl.atomic_add(state + 4 + rows * 0, 1, mask=unclear, sem="relaxed")
         tl.store(listed + place, rows, mask=unclear)
         first = tl.where(unclear, -2, first)
     tl.store(groups + rows.to(tl.int64) * CANDIDATES, first, mask=inside)
-
-
-@triton.jit
-def _limits(limits, blocks):
-    """The codebook's largest |c|, |c - rounded c|, |second half| and |c|^2 / 2 from those of its blocks."""
-    norm = 0.0
-    lost = 0.0
-    second = 0.0
-    half = 0.0
-    for first in range(0, blocks, 128):
-        at = first + tl.arange(0, 128)
-        keep = at < blocks
-        norm = tl.maximum(norm, tl.max(tl.load(limits + at * 4, mask=keep, other=0.0)))
-        lost = tl.maximum(lost, tl.max(tl.load(limits + at * 4 + 1, mask=keep, other=0.0)))
-        second = tl.maximum(second, tl.max(tl.load(limits + at * 4 + 2, mask=keep, other=0.0)))
-        half = tl.maximum(half, tl.max(tl.load(limits + at * 4 + 3, mask=keep, other=0.0)))
-    return norm, lost, second, half
 
 
 @triton.jit
@@ -235,43 +206,42 @@ def rescore(
 
 @triton.jit
 def scan(
-    x, transposed, inverse, listed, count, out, K, padded, stride, out_stride,
-    D: tl.constexpr, METRIC: tl.constexpr, R: tl.constexpr, B: tl.constexpr, SPAN: tl.constexpr,
+    x, transposed, inverse, listed, state, out, K, padded, stride, out_stride,
+    D: tl.constexpr, METRIC: tl.constexpr, R: tl.constexpr, B: tl.constexpr, UNROLL: tl.constexpr,
 ):  # fmt: skip
-    """Every listed row against every code, in fp32. Grid: any number of programs; they share units of R rows by SPAN codes."""
-    total = tl.load(count)
-    spans = tl.cdiv(K, SPAN)
+    """Every listed row against every code, in fp32. Grid: any number of programs; they share units of R rows by B codes."""
+    total = tl.load(state + 4)
+    spans = tl.cdiv(K, B)
     units = tl.cdiv(total, R) * spans
     for unit in range(tl.program_id(0), units, tl.num_programs(0)):
         place = (unit // spans) * R + tl.arange(0, R)
         inside = place < total
         rows = tl.load(listed + place, mask=inside, other=0).to(tl.int64)
-        nearest = tl.full([R], _NONE, tl.int64)
-        for start in range((unit % spans) * SPAN, tl.minimum((unit % spans + 1) * SPAN, K), B):
-            code = start + tl.arange(0, B)
-            distance = tl.zeros([R, B], tl.float32)
-            for column in range(D):
-                value = tl.load(x + rows * stride + column).to(tl.float32)
-                near = tl.load(transposed + tl.cast(column, tl.int64) * padded + code, mask=code < padded, other=0.0)
+        code = (unit % spans) * B + tl.arange(0, B)
+        distance = tl.zeros([R, B], tl.float32)
+        for first in range(0, D, UNROLL):
+            for step in tl.static_range(UNROLL):
+                column = first + step
+                value = tl.load(x + rows * stride + column, mask=inside & (column < D), other=0.0).to(tl.float32)
+                near = tl.load(transposed + tl.cast(column, tl.int64) * padded + code, mask=(code < padded) & (column < D), other=0.0)
                 if METRIC == 0:
                     gap = value[:, None] - near[None, :]
                     distance += gap * gap
                 else:
                     distance -= value[:, None] * near[None, :]
-            if METRIC == 1:
-                distance *= tl.load(inverse + code, mask=code < padded, other=0.0)[None, :]
-            key = tl.where((code < K)[None, :], _sortable(distance) | code.to(tl.int64)[None, :], _NONE)
-            nearest = tl.minimum(nearest, tl.min(key, axis=1))
-        tl.atomic_min(out + rows * out_stride, nearest, mask=inside, sem="relaxed")
+        if METRIC == 1:
+            distance *= tl.load(inverse + code, mask=code < padded, other=0.0)[None, :]
+        key = tl.where((code < K)[None, :], _sortable(distance) | code.to(tl.int64)[None, :], _NONE)
+        tl.atomic_min(out + rows * out_stride, tl.min(key, axis=1), mask=inside, sem="relaxed")
 
 
 @triton.jit
 def settle(
-    x, codebook, listed, count, out, residual, stride, residual_stride, out_stride,
+    x, codebook, listed, state, out, residual, stride, residual_stride, out_stride,
     D: tl.constexpr, DC: tl.constexpr, UPDATE: tl.constexpr, R: tl.constexpr,
 ):  # fmt: skip
     """Strip the distance that `scan` packed above the indices of the listed rows, and write their residuals."""
-    total = tl.load(count)
+    total = tl.load(state + 4)
     for start in range(tl.program_id(0) * R, total, tl.num_programs(0) * R):
         place = start + tl.arange(0, R)
         inside = place < total

@@ -29,7 +29,7 @@ def triton_residual(x: Tensor, codebooks: Tensor, exact: bool) -> tuple[Tensor, 
     levels, size, _ = codebooks.shape
     config = default_config(width)
     made = prepare(codebooks, "euclidean", config)
-    scratch = Scratch.empty(rows, exact, x.device)
+    scratch = Scratch.empty(rows, config.candidates if exact else 1, x.device)
     codes = torch.empty(rows, levels, dtype=torch.int64, device=x.device)
     quantized = torch.empty(rows, width, device=x.device)
     residual = quantized  # written level by level, then replaced by the sum of the codes
