@@ -112,13 +112,10 @@ def test_lpips_offline_names_the_file_and_where_to_put_it(monkeypatch: pytest.Mo
         registry.build("loss", "lpips", weights=str(tmp_path / "absent.pth"))
 
 
-def test_every_loss_without_weights_is_a_scalar_with_a_gradient() -> None:
-    for name in registry.names("loss"):
-        if "weights" in registry.signature(registry.get("loss", name)).parameters:
-            continue
-        loss = registry.build("loss", name)
-        layer = nn.Conv2d(3, 3, 1)
-        target = torch.rand(2, 3, 16, 16) * 2 - 1
-        value = loss(target, layer(target))
-        value.backward()
-        assert value.shape == () and layer.weight.grad is not None and layer.weight.grad.any(), name
+@pytest.mark.parametrize("name", ["l1", "l2", "ssim"])
+def test_is_a_scalar_with_a_gradient(name: str) -> None:
+    layer = nn.Conv2d(3, 3, 1)
+    target = torch.rand(2, 3, 16, 16) * 2 - 1
+    value = registry.build("loss", name)(target, layer(target))
+    value.backward()
+    assert value.shape == () and layer.weight.grad is not None and layer.weight.grad.any()
