@@ -17,6 +17,8 @@ from tokkit.networks.snake import Snake, conv1d, conv_transpose1d, direction
 from tokkit.registry import register
 
 DILATIONS = (1, 3, 9)
+BRANCH_GAIN = 0.3
+"""Of the last convolution of a residual unit, so that a dozen units after each other add up to little at the start."""
 Positive = Annotated[int, Field(ge=1)]
 
 
@@ -138,7 +140,7 @@ class ResidualUnit(nn.Module):
             Snake(width),
             conv1d(width, width, 7, dilation=dilation, padding=3 * dilation),
             Snake(width),
-            conv1d(width, width, 1),
+            conv1d(width, width, 1, gain=BRANCH_GAIN),
         )
 
     def forward(self, inputs: Tensor) -> Tensor:
