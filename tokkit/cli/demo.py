@@ -1,0 +1,159 @@
+"""tokkit demo"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tokkit.errors import InputError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from tokkit.evaluate.result import Evaluation
+    from tokkit.recipe import Recipe
+    from tokkit.tokenizer import Tokenizer
+
+RECIPE = Path(__file__).with_name("demo.yaml")
+BASELINES = ("jpeg", "webp")
+LARGEST_STEPS = 20_000
+_TRIAL_STEPS = 12
+_SHOWN_SIDE = 256
+
+
+def demo_command(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for everything; an earlier demo there is replaced.")] = Path("demo"),
+    minutes: Annotated[float, typer.Option(min=0.01, help="Time to train; the number of steps follows from the machine's pace.")] = 2.5,
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps to train, instead of a time.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Use a folder that holds other things.")] = False,
+) -> None:
+    """Train a small tokenizer, encode pictures that it has not seen, decode them, and show what was lost.
+
+    Needs no data and no GPU: the pictures come with scikit-image.
+
+    tokkit demo
+
+    tokkit demo --out /tmp/demo --minutes 0.5
+    """
+    started = time.monotonic()
+    model = out / "model"
+    if out.exists() and any(out.iterdir()) and not (model / "recipe.yaml").exists() and not force:
+        raise InputError(f"{out} holds other things; pass --force to put the demo there, or another --out")
+
+    from tokkit.bulk.decode import decode_files
+    from tokkit.bulk.encode import EncodeOptions, encode_files
+    from tokkit.evaluate.report import write_report
+    from tokkit.evaluate.run import Options, evaluate
+    from tokkit.evaluate.table import print_table
+    from tokkit.recipe import Recipe
+    from tokkit.tokenizer import Tokenizer
+    from tokkit.train import train
+
+    wanted = steps or steps_that_fit(Recipe.load(RECIPE), 60 * minutes)
+    print(f"training {wanted} steps on the pictures that come with scikit-image")
+    train(Recipe.load(RECIPE, [f"train.steps={wanted}", f"train.warmup={min(50, wanted // 10)}"]), model, force=True)
+    tokenizer = Tokenizer.from_pretrained(model, device="auto")
+
+    pictures = write_pictures(tokenizer, out / "pictures")
+    encode_files(tokenizer, [pictures], out / "tokens", EncodeOptions(force=True))
+    decode_files(tokenizer, [out / "tokens"], out / "decoded", force=True)
+    evaluation = evaluate(tokenizer, sorted(pictures.iterdir()), baselines=BASELINES, options=Options(worst=len(list(pictures.iterdir()))))
+    evaluation.write_json(out / "evaluation.json", force=True)
+    write_report(evaluation, out / "report.html", force=True)
+    side_by_side(evaluation).save(out / "comparison.png")
+
+    print_table(evaluation)
+    print_psnr(evaluation)
+    told = {
+        "tokenizer": model,
+        "pictures": pictures,
+        "token files": out / "tokens",
+        "decoded": out / "decoded",
+        "comparison": out / "comparison.png",
+        "report": out / "report.html",
+    }
+    for what, path in told.items():
+        print(f"{what + ':':<12} {path}")
+    print(f"done in {time.monotonic() - started:.0f} s")
+
+
+def steps_that_fit(recipe: Recipe, seconds: float) -> int:
+    """How many training steps this machine takes in that time, by timing a few on the recipe's own data."""
+    import torch
+
+    from tokkit.data.loader import batches
+    from tokkit.tokenizer import Tokenizer, pick_device
+
+    options = recipe.section("train")
+    device = pick_device("auto")
+    tokenizer = Tokenizer.from_recipe(recipe).to(device).train()
+    optimizer = torch.optim.AdamW(tokenizer.parameters(), lr=options.lr)
+    source = recipe.section("data").build().open(tokenizer.modality, split="train")
+    times = []
+    for batch in batches(source, batch_size=options.batch_size, stop=_TRIAL_STEPS):
+        before = time.perf_counter()
+        values = batch.to(device)
+        output = tokenizer(values)
+        ((output.reconstruction - values).square().mean() + output.loss).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        times.append(time.perf_counter() - before)
+    pace = sorted(times)[len(times) // 2]
+    return max(1, min(LARGEST_STEPS, int(seconds / pace)))
+
+
+def write_pictures(tokenizer: Tokenizer, folder: Path) -> Path:
+    """The held-out pictures as PNG files."""
+    from tokkit import registry
+
+    source = registry.build("data", "samples").open(tokenizer.modality, split="val")
+    for index in range(len(source)):
+        sample = source.sample(index)
+        tokenizer.write(folder / f"{sample.name}.png", sample.values, force=True)
+    return folder
+
+
+def side_by_side(evaluation: Evaluation) -> Image:
+    """The middle of every picture as it was and as each system gives it back, one picture a row."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    from tokkit.baselines.pictures import to_picture
+
+    systems = evaluation.systems
+    heads = ["original", *systems]
+    label, side = 22, _SHOWN_SIDE
+    canvas = Image.new("RGB", (len(heads) * (side + 4) - 4, len(evaluation.cases) * (side + label + 4) - 4), "white")
+    draw = ImageDraw.Draw(canvas)
+    font = ImageFont.load_default()
+    for line, case in enumerate(sorted(evaluation.cases, key=lambda case: case.sample)):
+        top = line * (side + label + 4)
+        shown = {"original": case.original, **case.reconstructions}
+        for column, name in enumerate(heads):
+            if name not in shown:
+                continue
+            height, width = shown[name].shape[1:]
+            y, x = max(0, (height - side) // 2), max(0, (width - side) // 2)
+            row = case.rows.get(name)
+            facts = f"{name}  {row.values['psnr']:.1f} dB  {row.file_bytes} B" if row is not None else f"{case.sample}: {name}"
+            draw.text((column * (side + 4) + 2, top + 5), facts, fill="black", font=font)
+            picture = to_picture(shown[name][:, y : y + side, x : x + side] / 255)
+            canvas.paste(picture, (column * (side + 4), top + label))
+    return canvas
+
+
+def print_psnr(evaluation: Evaluation) -> None:
+    """PSNR and bytes of every picture, one system a column."""
+    from tokkit.evaluate.table import print_columns
+
+    cells = {}
+    for row in evaluation.rows:
+        psnr = f"{row.values['psnr']:.2f}" if "psnr" in row.values else "failed"
+        cells[row.sample, row.system] = f"{psnr} ({row.file_bytes} B)"
+    samples = dict.fromkeys(sample for sample, _ in cells)
+    rows = [[sample, *(cells.get((sample, system), "-") for system in evaluation.systems)] for sample in samples]
+    print_columns(["PSNR [dB]", *evaluation.systems], rows)
