@@ -48,11 +48,12 @@ def test_codes_of_groups_are_one_after_the_other() -> None:
     assert torch.equal(codes[..., 2], indices[1, ..., 0]) and torch.equal(codes[..., 3], indices[1, ..., 1])
 
 
-@pytest.mark.parametrize("levels", [(7, 7, 7), (3, 5, 9), (4, 6, 8)])
+@pytest.mark.parametrize("levels", [(6, 10), (12, 15), (7, 8)])
 def test_latent_quantize_digits_are_not_cut_down(levels: tuple[int, ...]) -> None:
+    """In the library a fifth of the codes of (6,) are one step too low at this spread."""
     torch.manual_seed(0)
-    quantizer = LatentQuantize(levels=levels, dim=3).eval()
-    latents = torch.rand(4, 200, 3) - 0.5
+    quantizer = LatentQuantize(levels=levels, dim=2).eval()
+    latents = 5 * (torch.rand(4, 500, 2) - 0.5)
     from_library, _, _ = quantizer._run(latents)
     torch.testing.assert_close(quantizer.lookup(quantizer(latents).codes), from_library, rtol=1e-5, atol=1e-5)
 
