@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from tokkit import registry
 from tokkit.errors import InputError, TokenFileError
 from tokkit.files import replacing
-from tokkit.modalities.base import Modality, Sample
+from tokkit.modalities.base import FieldBatch, Modality, Sample
 from tokkit.modalities.padding import crop, pad_to_multiple, padded_size
-from tokkit.networks.base import Decoder, Encoder, Grid
+from tokkit.networks.base import Decoder, Encoder, FieldDecoder, Grid
 from tokkit.quantizers.base import Quantizer
 from tokkit.recipe import Recipe
 from tokkit.tiling import from_channels, map_tiles, to_channels
@@ -38,12 +38,14 @@ class TokenizerOutput:
 
     Attributes:
         reconstruction: [B, C, *spatial] in the public range of the modality, not clamped.
+        target: what the reconstruction should be: the batch itself, or the field of shapes at the points that were looked at.
         codes: [B, N, Q] int64.
         loss: scalar, the quantizer's weighted loss.
         terms: its parts, for the log.
     """
 
     reconstruction: Tensor
+    target: Tensor
     codes: Tensor
     loss: Tensor
     terms: dict[str, Tensor] = field(default_factory=dict)
@@ -104,14 +106,23 @@ class Tokenizer(nn.Module):
         self.decoder = decoder
         self._fingerprint: tuple[tuple[tuple[int, int], ...], str] | None = None
 
-    def forward(self, batch: Tensor) -> TokenizerOutput:
-        """Reconstruct [B, C, *spatial] in the public range, through the codes."""
+    def forward(self, batch: Tensor | FieldBatch) -> TokenizerOutput:
+        """Reconstruct [B, C, *spatial] in the public range, or the field of shapes at the batch's points, through the codes."""
+        if isinstance(batch, FieldBatch):
+            return self._forward_field(batch)
         padded = pad_to_multiple(self.modality.normalize(batch), self.encoder.stride, rank=self.modality.rank)
         latents, grid = self.encoder(padded)
         quantized = self.quantizer(self.to_quantizer(latents), grid)
         decoded = self.decoder(self.to_decoder(quantized.latents), grid)
         reconstruction = self.modality.denormalize(crop(decoded, batch.shape[2:]), clamp=False)
-        return TokenizerOutput(reconstruction, quantized.codes, quantized.loss, quantized.terms)
+        return TokenizerOutput(reconstruction, batch, quantized.codes, quantized.loss, quantized.terms)
+
+    def _forward_field(self, batch: FieldBatch) -> TokenizerOutput:
+        assert isinstance(self.decoder, FieldDecoder)
+        latents, grid = self.encoder(batch.inputs)
+        quantized = self.quantizer(self.to_quantizer(latents), grid)
+        values = self.decoder.query(self.decoder(self.to_decoder(quantized.latents), grid), batch.queries)
+        return TokenizerOutput(values, batch.targets, quantized.codes, quantized.loss, quantized.terms)
 
     @torch.inference_mode()
     def encode(self, inputs: Any, *, num_tokens: int | None = None, levels: int | None = None) -> Tokens:
@@ -150,7 +161,9 @@ class Tokenizer(nn.Module):
         if len(sizes) > 1:
             listed = ", ".join(map(str, sorted(sizes)))
             raise InputError(f"encode: inputs of several sizes ({listed}) make no single tensor; use encode_each")
-        batch = torch.stack([pad_to_multiple(sample.values, self.encoder.stride, rank=self.modality.rank) for sample in samples])
+        batch = torch.stack(
+            [pad_to_multiple(self.modality.network_input(sample), self.encoder.stride, rank=self.modality.rank) for sample in samples]
+        )
         codes, grid = self.codes_of(self.modality.normalize(batch.to(self.device, self.dtype, non_blocking=True)))
         header = self.header(levels=levels)
         return Tokens(
@@ -213,7 +226,7 @@ class Tokenizer(nn.Module):
 
     def padded_size(self, sample: Sample) -> tuple[int, ...]:
         """The size at which the encoder sees a sample: the next multiple of its stride."""
-        return padded_size(sample.values.shape[1:], self.encoder.stride)
+        return padded_size(self.modality.input_size(sample), self.encoder.stride)
 
     @torch.inference_mode()
     def decode(self, tokens: Tokens) -> Tensor:
@@ -236,11 +249,24 @@ class Tokenizer(nn.Module):
         codes = tokens.codes.to(self.device)
         with self._autocast():
             decoded = self._decode_latents(self.quantizer.lookup(codes, tokens.grid), tokens.grid)
+            if isinstance(self.decoder, FieldDecoder):
+                return self._surfaces(self.decoder, decoded, tokens)
         values = self.modality.denormalize(decoded.float())
         return [
             self.modality.restore(crop(sample, size) if size else sample, extras)
             for sample, size, extras in zip(values, tokens.sizes, tokens.extras, strict=True)
         ]
+
+    def _surfaces(self, decoder: FieldDecoder, prepared: Tensor, tokens: Tokens) -> list[Tensor]:
+        """The samples that fields describe, one by one."""
+
+        def field(points: Tensor) -> Tensor:
+            return decoder.query(shape, points.unsqueeze(0).to(self.dtype))[0]
+
+        values = []
+        for shape, extras in zip(prepared.split(1), tokens.extras, strict=True):
+            values.append(self.modality.restore(self.modality.surface(field, device=self.device), extras))
+        return values
 
     def check_header(self, header: TokenHeader) -> None:
         """Refuse tokens that this tokenizer did not make.

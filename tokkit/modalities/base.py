@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar
+from typing import Any, BinaryIO, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,6 +27,26 @@ class Sample:
     values: Tensor
     name: str = ""
     extras: tuple[float, ...] = field(default_factory=tuple)
+
+
+class FieldBatch(NamedTuple):
+    """A training batch of shapes whose decoder is a field: training looks at single points of it.
+
+    Attributes:
+        inputs: [B, C, P], what the encoder sees.
+        queries: [B, M, 3], points.
+        targets: [B, M, layers], what the field should be there.
+    """
+
+    inputs: Tensor
+    queries: Tensor
+    targets: Tensor
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> FieldBatch:
+        return FieldBatch(*(part.to(device, non_blocking=non_blocking) for part in self))
+
+    def chunk(self, chunks: int) -> list[FieldBatch]:
+        return [FieldBatch(*parts) for parts in zip(*(part.chunk(chunks) for part in self), strict=True)]
 
 
 class Modality(ABC):
@@ -83,6 +104,26 @@ class Modality(ABC):
     @abstractmethod
     def denormalize(self, values: Tensor, *, clamp: bool = True) -> Tensor:
         """Back to the public range; clamped to it, unless a gradient has to pass."""
+
+    def network_input(self, sample: Sample) -> Tensor:
+        """What the encoder sees of a sample, before `normalize`: its values, unless they are no tensor that a network can take."""
+        return sample.values
+
+    def input_size(self, sample: Sample) -> tuple[int, ...]:
+        """The spatial size of `network_input`."""
+        return tuple(sample.values.shape[1:])
+
+    def surface(self, field: Callable[[Tensor], Tensor], *, device: torch.device) -> Tensor:
+        """Values of the sample that a decoder describes as a field.
+
+        Args:
+            field: points [M, 3] to values [M, layers].
+            device: where the points have to be.
+
+        Raises:
+            InputError: this modality is no field.
+        """
+        raise InputError(f"{self.name} is decoded directly; its decoder must not be a field")
 
     def restore(self, values: Tensor, extras: tuple[float, ...]) -> Tensor:
         """Undo, after decoding, what `read` or `samples` did to one sample (a gain, a transform)."""

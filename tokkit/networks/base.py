@@ -76,3 +76,23 @@ class Decoder(nn.Module):
     def example_options(cls) -> dict[str, Any]:
         """Small options that a contract test builds this decoder with."""
         return {}
+
+
+class FieldDecoder(Decoder):
+    """Base of decoders that describe a shape as a field: `forward` prepares once a shape what `query` then reads at any points.
+
+    Values are negative inside and positive outside. `rank` is that of the encoder's input; `stride` is 1.
+
+    Attributes:
+        layers: values at a point, one for each layer of the shape.
+    """
+
+    layers: int
+
+    def forward(self, latents: Tensor, grid: Grid) -> Tensor:
+        """Latents [B, N, D] to whatever `query` needs, the batch first."""
+        raise NotImplementedError
+
+    def query(self, prepared: Tensor, points: Tensor) -> Tensor:
+        """The field at points [B, M, 3] in [-1, 1]: [B, M, layers]."""
+        raise NotImplementedError

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tokkit.data.base import Source
 from tokkit.metrics.base import Metric, MetricFailure
-from tokkit.modalities.base import Modality
+from tokkit.modalities.base import FieldBatch, Modality
 from tokkit.tokenizer import Tokenizer
 
 SHOWN = 8
@@ -18,8 +18,13 @@ SHOWN = 8
 
 @torch.no_grad()
 def look(tokenizer: Tokenizer, held_out: Source, metrics: Sequence[Metric], out: Path, step: int, limit: int) -> dict[str, float]:
-    """Reconstruct up to `limit` samples, write the first few to `samples/`, and return `val/...` means (and counts of failures)."""
+    """Reconstruct up to `limit` samples, write the first few to `samples/`, and return `val/...` means (and counts of failures).
+
+    Of shapes whose decoder is a field, it is the field that is looked at, at the held-out points, and nothing is written.
+    """
     modality = tokenizer.modality
+    if isinstance(held_out[0], FieldBatch):
+        return look_at_fields(tokenizer, held_out, limit)
     originals = torch.stack([held_out[index] for index in range(min(limit, len(held_out)))])
     parts = [tokenizer(part.to(tokenizer.device)).reconstruction.float() for part in originals.split(SHOWN)]
     reconstructions = modality.denormalize(modality.normalize(torch.cat(parts))).cpu()
@@ -36,6 +41,19 @@ def look(tokenizer: Tokenizer, held_out: Source, metrics: Sequence[Metric], out:
         if scores:
             values[f"val/{metric.name}"] = sum(scores) / len(scores)
     return values
+
+
+def look_at_fields(tokenizer: Tokenizer, held_out: Source, limit: int) -> dict[str, float]:
+    """Of up to `limit` shapes, each layer that has an inside: the mean intersection over union of what is inside at the held-out points."""
+    scores = []
+    for index in range(min(limit, len(held_out))):
+        shape = FieldBatch(*(part.unsqueeze(0) for part in held_out[index]))
+        output = tokenizer(shape.to(tokenizer.device))
+        inside, predicted = output.target[0] < 0, output.reconstruction[0] < 0
+        either = (inside | predicted).sum(0)
+        both = (inside & predicted).sum(0)
+        scores.append((both / either)[either > 0].mean())
+    return {"val/iou_queries": torch.stack(scores).nanmean().item()}
 
 
 def side_by_side(modality: Modality, originals: Tensor, reconstructions: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from tokkit.data.loader import batches
 from tokkit.errors import InputError, TokkitError
 from tokkit.metrics.codebook_usage import CodebookUsage
+from tokkit.modalities.base import FieldBatch
 from tokkit.recipe import Recipe
 from tokkit.tokenizer import RECIPE_FILE, WEIGHTS_FILE, Tokenizer
 from tokkit.train import checkpoint
@@ -155,9 +156,9 @@ class Run:
             pin_memory=self.device.type == "cuda",
         )
 
-    def _take_step(self, batch: Tensor) -> None:
+    def _take_step(self, batch: Tensor | FieldBatch) -> None:
         torch.manual_seed(hash((self.options.seed, self.step, self.accelerator.process_index)) & (2**63 - 1))
-        if self.options.channels_last and batch.ndim == 4:
+        if self.options.channels_last and isinstance(batch, Tensor) and batch.ndim == 4:
             batch = batch.contiguous(memory_format=torch.channels_last)
         terms: dict[str, Tensor] = {}
         pairs = []
@@ -177,11 +178,11 @@ class Run:
             self.average.update(self.tokenizer)
         self._window.append((self.step, terms))
 
-    def _generator_terms(self, batch: Tensor) -> tuple[dict[str, Tensor], tuple[Tensor, Tensor]]:
+    def _generator_terms(self, batch: Tensor | FieldBatch) -> tuple[dict[str, Tensor], tuple[Tensor, Tensor]]:
         """The weighted terms of one part of the batch, and (target, reconstruction) for the discriminators."""
         output = self.model(batch)
         modality = self.tokenizer.modality
-        target, fake = modality.normalize(batch), modality.normalize(output.reconstruction.float())
+        target, fake = modality.normalize(output.target), modality.normalize(output.reconstruction.float())
         terms = {name: loss.weight * loss(target, fake) for name, loss in zip(self.loss_names, self.losses, strict=True)}
         if self.adversary is not None and self.step >= self.adversary.section.start:
             with self.accelerator.autocast():
