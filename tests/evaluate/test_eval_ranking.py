@@ -38,7 +38,7 @@ def test_every_metric_ranks_them(name: str) -> None:
         metric: Metric = registry.build("metric", name)
     except InputError as error:
         pytest.skip(str(error))
-    samples = pictures(1, size=164)
+    samples = pictures(1, size=176)
     options = Options(curve_samples=0, worst=0, others=0)
     found = []
     for system in SYSTEMS.values():

@@ -3,6 +3,8 @@ from __future__ import annotations
 import base64
 import io
 import re
+import shutil
+import subprocess
 import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
 from pathlib import Path
@@ -150,6 +152,19 @@ def test_a_report_is_not_replaced_unasked(evaluation: Evaluation, tmp_path: Path
     with pytest.raises(InputError, match="exists"):
         write_report(evaluation, tmp_path / "r.html")
     write_report(evaluation, tmp_path / "r.html", force=True)
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium on this machine")
+def test_a_browser_opens_it_without_an_error_or_a_request(evaluation: Evaluation, tmp_path: Path) -> None:
+    page = tmp_path / "r.html"
+    act = "document.querySelector('button.open').click(); document.querySelector('dialog .in').click(); console.log('acted')"
+    page.write_text(render(evaluation).replace("</body>", f"<script>{act}</script></body>"), encoding="utf-8")
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--dump-dom", f"--user-data-dir={tmp_path}"]
+    done = subprocess.run(["chromium", *options, page.as_uri()], capture_output=True, text=True, timeout=120, check=True)
+    console = [line for line in done.stderr.splitlines() if ":CONSOLE" in line]
+    assert len(console) == 1
+    assert '"acted"' in console[0]
+    assert re.search(r"<dialog[^>]* open", done.stdout)
 
 
 def test_charts_are_well_formed_and_put_points_where_they_belong() -> None:

@@ -57,6 +57,8 @@ dialog .bar { position:absolute; z-index:1; inset:0 0 auto 0; display:flex; flex
 dialog .bar button { font:inherit; color:inherit; background:#242b34; border:1px solid #3a434f; border-radius:6px; padding:4px 10px;
   cursor:pointer }
 dialog .bar button[aria-pressed=true] { background:#2f5fd8; border-color:#2f5fd8 }
+dialog .bar .choices { display:flex; flex-wrap:wrap; gap:6px }
+dialog .bar .hint { color:#9aa5b3 }
 dialog .bar .close { margin-left:auto }
 dialog .stage { position:absolute; inset:0; overflow:hidden; cursor:grab; touch-action:none }
 dialog .stage img { position:absolute; left:0; top:0; transform-origin:0 0; image-rendering:pixelated; max-width:none; user-select:none }
@@ -123,6 +125,6 @@ SCRIPT = """
 """
 
 VIEWER = """<dialog aria-label="pictures, zoomed"><div class="bar"><span class="choices"></span><button class="out">&minus;</button>
-<button class="in">+</button><span class="soft">wheel: zoom &middot; drag: move &middot; arrow keys or digits: switch in place</span>
+<button class="in">+</button><span class="hint">wheel: zoom &middot; drag: move &middot; arrow keys or digits: switch in place</span>
 <button class="close">Close (Esc)</button></div><div class="stage"><img alt="" draggable="false"></div></dialog>"""
 """The full-screen viewer: all pictures of a case at the same place, to switch between."""

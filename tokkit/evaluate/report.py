@@ -195,12 +195,14 @@ def _usage(evaluation: Evaluation) -> str:
 def _cases(evaluation: Evaluation) -> str:
     if not evaluation.cases:
         return ""
-    order = f"The worst by {escape(evaluation.metrics[0].name)} first, then others at random. " if evaluation.metrics else ""
-    shown = "".join(_case(case, evaluation) for case in evaluation.cases)
-    return f'<h2>Pictures</h2><p class="soft">{order}Click to zoom, and to switch in place.</p>{shown}'
+    order = f"The worst by {escape(evaluation.metrics[0].name)} first. " if evaluation.metrics else ""
+    picked = not all(case.worst for case in evaluation.cases)
+    shown = "".join(_case(case, evaluation, picked) for case in evaluation.cases)
+    others = "Those without a mark were taken at random. " if picked else ""
+    return f'<h2>Pictures</h2><p class="soft">{order}{others}Click to zoom, and to switch in place.</p>{shown}'
 
 
-def _case(case: Case, evaluation: Evaluation) -> str:
+def _case(case: Case, evaluation: Evaluation, picked: bool) -> str:
     own = evaluation.model["name"]
     difference = (case.original.int() - case.reconstructions[own].int()).abs().mul(AMPLIFIED).clamp(max=255).byte()
     height, width = case.original.shape[1:]
@@ -212,7 +214,7 @@ def _case(case: Case, evaluation: Evaluation) -> str:
     for system, values in case.reconstructions.items():
         if system != own:
             figures.append(_figure(values, system, _figure_facts(case.rows[system], evaluation)))
-    tag = '<span class="tag">worst</span>' if case.worst else ""
+    tag = '<span class="tag">worst</span>' if case.worst and picked else ""
     return f'<section class="case card"><h3>{escape(case.sample)}{tag}</h3><div class="strip">{"".join(figures)}</div></section>'
 
 
