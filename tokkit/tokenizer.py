@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -260,13 +261,13 @@ class Tokenizer(nn.Module):
     def _surfaces(self, decoder: FieldDecoder, prepared: Tensor, tokens: Tokens) -> list[Tensor]:
         """The samples that fields describe, one by one."""
 
-        def field(points: Tensor) -> Tensor:
+        def read(shape: Tensor, points: Tensor) -> Tensor:
             return decoder.query(shape, points.unsqueeze(0).to(self.dtype))[0]
 
-        values = []
-        for shape, extras in zip(prepared.split(1), tokens.extras, strict=True):
-            values.append(self.modality.restore(self.modality.surface(field, device=self.device), extras))
-        return values
+        return [
+            self.modality.restore(self.modality.surface(partial(read, shape), device=self.device), extras)
+            for shape, extras in zip(prepared.split(1), tokens.extras, strict=True)
+        ]
 
     def check_header(self, header: TokenHeader) -> None:
         """Refuse tokens that this tokenizer did not make.
