@@ -20,6 +20,7 @@ from torch import Tensor
 from tokkit.errors import InputError
 from tokkit.files import refuse_overwrite, replacing
 from tokkit.geometry.cloud import estimated_normals
+from tokkit.geometry.field import FAR
 from tokkit.geometry.frame import Fit, Frame
 from tokkit.geometry.isosurface import isosurface
 from tokkit.geometry.shape import Solid
@@ -41,7 +42,7 @@ class Shape(Sample):
     """A shape, read.
 
     Attributes:
-        points: [6 or 7, P] float32 in its frame: place, unit normal and, where the modality has several layers, the group scaled to [-1, 1].
+        points: [6 or 7, P] float32 in its frame: place, unit normal and, with several layers, the group scaled to [-1, 1].
     """
 
     points: Tensor | None = None
@@ -51,9 +52,9 @@ class Shape(Sample):
 class Mesh(Modality):
     """Meshes (OBJ, PLY, STL, OFF, GLB) and point clouds (PLY, NPY).
 
-    The decoder of a mesh tokenizer is a field, so what comes back is the surface of a solid. Many meshes are made of bodies that touch, with
-    walls between them which a single solid does not have: with `layers` 2 or more the bodies are sorted into so many groups of which none
-    touch, as far as that goes, each group is a solid of its own, and all walls come back.
+    The decoder of a mesh tokenizer is a field, so what comes back is the surface of a solid. Many meshes are made of bodies that touch,
+    with walls between them which a single solid does not have: with `layers` 2 or more the bodies are sorted into so many groups, touching
+    ones into different groups as far as that goes; each group is a solid of its own, and the walls come back.
     """
 
     name: ClassVar[str] = "mesh"
@@ -76,7 +77,7 @@ class Mesh(Modality):
             layers: groups of bodies; 1 makes everything one solid.
             fit: how the frame fits the shape: "cube" along its longest side, "box" along every side by itself, which spends the codes of a
                 flat or thin shape better. The token file holds the frame.
-            resolution: cells along a side of the grid that decoded surfaces are found on; a multiple of 64 or 32 is refined from coarser ones.
+            resolution: cells along a side of the grid that decoded surfaces are found on; multiples of 64 are refined from coarser grids.
         """
         self.points = points
         self.layers = layers
@@ -85,10 +86,20 @@ class Mesh(Modality):
         self.channels = 6 if layers == 1 else 7
 
     def read(self, file: str | Path | BinaryIO, *, name: str = "") -> Shape:
+        values, label = self.load(file, name=name)
+        return self.shape(values, name or (Path(file).stem if isinstance(file, str | Path) else ""), label)
+
+    def load(self, file: str | Path | BinaryIO, *, name: str = "") -> tuple[Tensor, str]:
+        """The mesh [9, F] or point cloud [3 or 6, P] of a file, and what messages call the file. The arguments are those of `read`.
+
+        Raises:
+            InputError: as in `read`.
+        """
         path = Path(file) if isinstance(file, str | Path) else None
         suffix = Path(name if path is None else path).suffix.lower()
         if suffix not in self.suffixes:
-            raise InputError(f"{path or name or 'a file object'}: {suffix or 'no suffix'} is no mesh file; known: {', '.join(self.suffixes)}")
+            given = path or name or "a file object"
+            raise InputError(f"{given}: {suffix or 'no suffix'} is no mesh file; known: {', '.join(self.suffixes)}")
         with opened(file, name) as (stream, label):
             try:
                 values = _load_cloud(stream) if suffix == ".npy" else _load(stream, suffix[1:])
@@ -96,7 +107,7 @@ class Mesh(Modality):
                 raise InputError(f"{label}: {error}") from error
             except _DAMAGE as error:
                 raise InputError(f"{label}: cannot read the {suffix[1:].upper()} file: {error or type(error).__name__}") from error
-            return self.shape(values, name or (path.stem if path else ""), label)
+        return values, label
 
     def shape(self, values: Tensor, name: str = "", label: str = "") -> Shape:
         """A mesh [9, F] or a point cloud [3 or 6, P] with what the encoder sees of it.
@@ -109,10 +120,14 @@ class Mesh(Modality):
             frame, rows = self._rows(array)
         except InputError as error:
             raise InputError(f"{label or name or 'the shape'}: {error}") from error
-        if self.layers > 1:
-            rows[:, 6] = rows[:, 6] * (2 / (self.layers - 1)) - 1
-        points = torch.from_numpy(rows[:, : self.channels].T.astype(np.float32))
-        return Shape(values.detach().cpu().float(), name, frame.numbers, points)
+        return Shape(values.detach().cpu().float(), name, frame.numbers, self.points_of(rows))
+
+    def points_of(self, rows: Array) -> Tensor:
+        """Place, normal and group [P, 7] as what the encoder sees, [6 or 7, P]."""
+        if self.layers == 1:
+            return torch.from_numpy(rows[:, :6].T.astype(np.float32))
+        groups = rows[:, 6:] * (2 / (self.layers - 1)) - 1
+        return torch.from_numpy(np.concatenate([rows[:, :6], groups], axis=1).T.astype(np.float32))
 
     def _rows(self, array: Array) -> tuple[Frame, Array]:
         """The frame and [points, 7]: place, normal and group. The choice of the points is always the same."""
@@ -206,7 +221,8 @@ class Mesh(Modality):
         return values
 
     def denormalize(self, values: Tensor, *, clamp: bool = True) -> Tensor:
-        return values
+        """Values of a field as they are; clamped, no farther from 0 than any distance in a frame."""
+        return values.clamp(-FAR, FAR) if clamp else values
 
 
 def triangles_of(values: Tensor | Array) -> Array:
