@@ -52,6 +52,33 @@ class TokenizerOutput:
     terms: dict[str, Tensor] = field(default_factory=dict)
 
 
+@dataclass
+class Encoding:
+    """Samples whose codes a GPU may still be computing."""
+
+    tokenizer: Tokenizer
+    samples: list[Sample]
+    codes: Tensor
+    grid: Grid
+
+    def finish(self, *, num_tokens: int | None = None, levels: int | None = None) -> Tokens:
+        """Wait for the codes."""
+        header = self.tokenizer.header(levels=levels)
+        return Tokens(
+            codes=self.tokenizer.shortened(self.codes, num_tokens, levels).cpu(),
+            codebook_sizes=header.codebook_sizes,
+            grid=self.grid,
+            modality=header.modality,
+            tokenizer=header.tokenizer,
+            fingerprint=header.fingerprint,
+            sizes=tuple(tuple(sample.values.shape[1:]) for sample in self.samples),
+            names=tuple(sample.name for sample in self.samples),
+            sample_rate=header.sample_rate,
+            extra_fields=header.extra_fields,
+            extras=tuple(sample.extras for sample in self.samples),
+        )
+
+
 class Tokenizer(nn.Module):
     """Turns files and tensors of one modality into discrete tokens and back.
 
@@ -143,7 +170,7 @@ class Tokenizer(nn.Module):
     def encode_each(
         self, inputs: Iterable[Any], *, batch_size: int = 16, num_tokens: int | None = None, levels: int | None = None
     ) -> Iterator[Tokens]:
-        """One `Tokens` for every sample, in order, whatever their sizes; neighbours of one size are encoded together, up to `batch_size`."""
+        """One `Tokens` a sample, in order, whatever their sizes; neighbours of one size share a pass, up to `batch_size`."""
         batch: list[Sample] = []
         for sample in (sample for item in inputs for sample in self.modality.samples(item)):
             if batch and (len(batch) == batch_size or self.padded_size(sample) != self.padded_size(batch[0])):
@@ -153,33 +180,24 @@ class Tokenizer(nn.Module):
         if batch:
             yield from self.encode_samples(batch, num_tokens=num_tokens, levels=levels)
 
-    @torch.inference_mode()
     def encode_samples(self, samples: list[Sample], *, num_tokens: int | None = None, levels: int | None = None) -> Tokens:
         """`encode` for samples that the modality has read already."""
+        return self.begin_encode(samples).finish(num_tokens=num_tokens, levels=levels)
+
+    @torch.inference_mode()
+    def begin_encode(self, samples: list[Sample]) -> Encoding:
+        """Start encoding samples of one padded size. A GPU then works on while this process does something else, until `finish`."""
         if not samples:
             raise InputError("encode: nothing to encode, the list is empty")
         sizes = {self.padded_size(sample) for sample in samples}
         if len(sizes) > 1:
             listed = ", ".join(map(str, sorted(sizes)))
             raise InputError(f"encode: inputs of several sizes ({listed}) make no single tensor; use encode_each")
-        batch = torch.stack(
-            [pad_to_multiple(self.modality.network_input(sample), self.encoder.stride, rank=self.modality.rank) for sample in samples]
-        )
+        inputs = [pad_to_multiple(self.modality.network_input(sample), self.encoder.stride, rank=self.modality.rank) for sample in samples]
+        batch = torch.empty((len(inputs), *inputs[0].shape), dtype=inputs[0].dtype, pin_memory=self.device.type == "cuda")
+        torch.stack(inputs, out=batch)
         codes, grid = self.codes_of(self.modality.normalize(batch.to(self.device, self.dtype, non_blocking=True)))
-        header = self.header(levels=levels)
-        return Tokens(
-            codes=self._shortened(codes, num_tokens, levels).cpu(),
-            codebook_sizes=header.codebook_sizes,
-            grid=grid,
-            modality=header.modality,
-            tokenizer=header.tokenizer,
-            fingerprint=header.fingerprint,
-            sizes=tuple(tuple(sample.values.shape[1:]) for sample in samples),
-            names=tuple(sample.name for sample in samples),
-            sample_rate=header.sample_rate,
-            extra_fields=header.extra_fields,
-            extras=tuple(sample.extras for sample in samples),
-        )
+        return Encoding(self, samples, codes, grid)
 
     def codes_of(self, values: Tensor) -> tuple[Tensor, Grid]:
         """Codes [B, N, Q] and grid of [B, C, *spatial] on the device, in the networks' range and padded to the stride."""
@@ -383,7 +401,8 @@ class Tokenizer(nn.Module):
     def _autocast(self) -> AbstractContextManager[Any]:
         return nullcontext() if self.precision == "fp32" else torch.autocast(self.device.type, DTYPES[self.precision])
 
-    def _shortened(self, codes: Tensor, num_tokens: int | None, levels: int | None) -> Tensor:
+    def shortened(self, codes: Tensor, num_tokens: int | None, levels: int | None) -> Tensor:
+        """The leading tokens and codebooks of [B, N, Q]; raises InputError where the quantizer gives them no order."""
         if num_tokens is not None:
             if not self.quantizer.variable_length:
                 raise InputError(f"num_tokens={num_tokens}: the tokens of {self.name!r} have no order; train with the quantizer `nested`")

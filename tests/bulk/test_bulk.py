@@ -65,20 +65,20 @@ def test_shards_hold_every_sample_by_its_name(photos: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize("shards", [False, True])
 def test_an_interrupted_job_goes_on(photos: Path, tmp_path: Path, shards: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     tok, calls = tokenizer(), []
-    encode_samples = tok.encode_samples
+    begin_encode = tok.begin_encode
 
     def interrupted(*args: object, **options: object) -> object:
         calls.append(1)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return encode_samples(*args, **options)
+        return begin_encode(*args, **options)
 
     options = EncodeOptions(batch_size=1, shards=shards, shard_size=5, resume=True)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(tok, "encode_samples", interrupted)
+        patch.setattr(tok, "begin_encode", interrupted)
         encode_files(tok, [photos], tmp_path / "out", options)
     summary = encode_files(tok, [photos], tmp_path / "out", options)
-    assert (summary.skipped, summary.done) == (2, 5)
+    assert (summary.skipped, summary.done) == (1, 6), "of two that had begun, one was finished"
     again = encode_files(tok, [photos], tmp_path / "out", options)
     assert (again.skipped, again.done) == (7, 0)
     whole = tmp_path / "whole"
@@ -151,14 +151,14 @@ def test_reading_ahead_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             most[0] += 1
         return read(path)
 
-    encode_samples = tok.encode_samples
+    begin_encode = tok.begin_encode
 
     def checked(samples: list[object], **options: object) -> object:
         most[1] = max(most[1], most[0])
         most[0] -= len(samples)
-        return encode_samples(samples, **options)
+        return begin_encode(samples, **options)
 
     monkeypatch.setattr(tok.modality, "read", counted)
-    monkeypatch.setattr(tok, "encode_samples", checked)
+    monkeypatch.setattr(tok, "begin_encode", checked)
     assert encode_files(tok, [tmp_path], tmp_path / "out", EncodeOptions(batch_size=2)).done == 40
     assert most[1] <= 2 * 4 + 2

@@ -12,7 +12,7 @@ from pathlib import Path
 from tokkit.bulk.files import Failure, Job, find_jobs, refuse_existing, targets
 from tokkit.errors import InputError
 from tokkit.modalities.base import Sample
-from tokkit.tokenizer import Tokenizer
+from tokkit.tokenizer import Encoding, Tokenizer
 from tokkit.tokens import TokenHeader, TokenReader, Tokens, TokenWriter
 
 SUFFIX = ".tok"
@@ -83,12 +83,12 @@ def encode_files(
     bits = positions = done = 0
     with ThreadPoolExecutor(max(1, options.workers), "tokkit-read") as readers, sink:
         samples = _read(tokenizer, todo, readers, options, failures)
-        for batch in _batched(tokenizer, samples, options.batch_size):
-            tokens = tokenizer.encode_samples(batch, num_tokens=options.num_tokens, levels=options.levels)
+        for encoding in _one_ahead(tokenizer.begin_encode(batch) for batch in _batched(tokenizer, samples, options.batch_size)):
+            tokens = encoding.finish(num_tokens=options.num_tokens, levels=options.levels)
             sink.put(tokens)
             done += len(tokens)
             bits += len(tokens) * tokens.payload_bits
-            positions += sum(sample.values[0].numel() for sample in batch)
+            positions += sum(sample.values[0].numel() for sample in encoding.samples)
             progress(done + len(failures))
     failures.extend(sink.failures)
     return Summary(done - len(sink.failures), len(jobs) - len(todo), failures, bits, positions)
@@ -133,6 +133,17 @@ def _batched(tokenizer: Tokenizer, samples: Iterable[Sample], batch_size: int) -
         held -= len(batch)
         yield batch
     yield from waiting.values()
+
+
+def _one_ahead(encodings: Iterator[Encoding]) -> Iterator[Encoding]:
+    """Begin the next before handing out the one before it, so that the device never waits for this process."""
+    before: Encoding | None = None
+    for encoding in encodings:
+        if before is not None:
+            yield before
+        before = encoding
+    if before is not None:
+        yield before
 
 
 class _Sink:
