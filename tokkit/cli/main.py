@@ -8,6 +8,7 @@ from typing import NoReturn
 
 import typer
 
+from tokkit.cli.bench import bench_app
 from tokkit.cli.compare import compare_command
 from tokkit.cli.decode import decode_command
 from tokkit.cli.encode import encode_command
@@ -33,6 +34,7 @@ app.command("encode")(encode_command)
 app.command("decode")(decode_command)
 app.command("eval")(eval_command)
 app.command("compare")(compare_command)
+app.add_typer(bench_app, name="bench")
 app.command("list")(list_command)
 app.command("inspect")(inspect_command)
 
