@@ -55,9 +55,7 @@ def is_plain(*tensors: torch.Tensor) -> bool:
     """Whether the op's implementation may be called directly: no tracing, no tensor subclass. Saves about 30 us of dispatch."""
     import torch
 
-    return not torch.compiler.is_compiling() and all(
-        type(tensor) in (torch.Tensor, torch.nn.Parameter) for tensor in tensors
-    )
+    return not torch.compiler.is_compiling() and all(type(tensor) in (torch.Tensor, torch.nn.Parameter) for tensor in tensors)
 
 
 def facts_of(x: torch.Tensor) -> Facts:
@@ -122,9 +120,7 @@ def describe_backends(device: str | None = None) -> list[Backend]:
         raise InputError(f"no device {name!r}: {str(error).splitlines()[0]}") from error
     if where.type == "cuda" and (where.index or 0) >= torch.cuda.device_count():
         raise InputError(f"no device {name!r} here: torch sees {torch.cuda.device_count()} GPUs")
-    facts = Facts(
-        where.type, None, None, _without_triton(where.type, where.index, os.environ.get("TRITON_INTERPRET", "0"))
-    )
+    facts = Facts(where.type, None, None, _without_triton(where.type, where.index, os.environ.get("TRITON_INTERPRET", "0")))
     return [Backend(op, *import_module(f"tokkit.ops.{home}").select(facts, "auto")) for op, home in OPS.items()]
 
 

@@ -73,9 +73,7 @@ def group_entropy(
     """
     _check(x, temperature)
     if not 1 <= group_bits <= LARGEST_GROUP or x.shape[1] % group_bits:
-        raise InputError(
-            f"group_bits lies in 1..{LARGEST_GROUP} and divides the channels, got {group_bits} for {x.shape[1]} channels"
-        )
+        raise InputError(f"group_bits lies in 1..{LARGEST_GROUP} and divides the channels, got {group_bits} for {x.shape[1]} channels")
     if pool not in ("shared", "per_group"):
         raise InputError(f"pool must be shared or per_group, got {pool!r}")
     with torch.autocast(x.device.type, enabled=False):

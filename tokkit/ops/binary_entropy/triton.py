@@ -20,10 +20,7 @@ def _forward(x, partial, N, d, stride, slope, per_program, D: tl.constexpr, BN: 
     for step in range(per_program):
         rows = (program * per_program + step) * BN + tl.arange(0, BN)
         mask = (rows < N)[:, None] & (columns < d)[None, :]
-        logits = (
-            tl.load(x + rows.to(tl.int64)[:, None] * stride + columns[None, :], mask=mask, other=0.0).to(tl.float32)
-            * slope
-        )
+        logits = tl.load(x + rows.to(tl.int64)[:, None] * stride + columns[None, :], mask=mask, other=0.0).to(tl.float32) * slope
         size = tl.abs(logits)
         small = tl.exp(-size)
         rare = small / (1 + small)
@@ -43,9 +40,7 @@ def _backward(x, out, sample, up, down, N, d, stride, slope, share, D: tl.conste
     rows = tl.program_id(0) * BN + tl.arange(0, BN)
     columns = tl.program_id(1) * D + tl.arange(0, D)
     mask = (rows < N)[:, None] & (columns < d)[None, :]
-    logits = (
-        tl.load(x + rows.to(tl.int64)[:, None] * stride + columns[None, :], mask=mask, other=0.0).to(tl.float32) * slope
-    )
+    logits = tl.load(x + rows.to(tl.int64)[:, None] * stride + columns[None, :], mask=mask, other=0.0).to(tl.float32) * slope
     small = tl.exp(-tl.abs(logits))
     steep = small / ((1 + small) * (1 + small)) * share
     pull = tl.load(up + columns, mask=columns < d, other=0.0) - tl.load(down + columns, mask=columns < d, other=0.0)

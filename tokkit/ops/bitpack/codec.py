@@ -43,9 +43,7 @@ def pack_bits_numpy(values: np.ndarray, widths: Widths) -> bytes:
     return pack_rows(values[None], widths).tobytes()
 
 
-def unpack_bits_numpy(
-    buffer: bytes | bytearray | memoryview | np.ndarray, widths: Widths, count: int | None = None
-) -> np.ndarray:
+def unpack_bits_numpy(buffer: bytes | bytearray | memoryview | np.ndarray, widths: Widths, count: int | None = None) -> np.ndarray:
     """Undo `pack_bits_numpy`.
 
     Args:
@@ -140,9 +138,7 @@ def expand_widths(widths: Widths, count: int) -> np.ndarray:
     """The width of each of `count` values, int64 `[count]`; checks range and period."""
     width = np.atleast_1d(np.asarray(widths, dtype=np.int64))
     if width.ndim != 1 or (width.size == 0 and count) or (width.size and count % width.size):
-        raise InputError(
-            f"{count} values need one width, or a number of widths that divides {count}, got shape {width.shape}"
-        )
+        raise InputError(f"{count} values need one width, or a number of widths that divides {count}, got shape {width.shape}")
     if width.size and (width.min() < 0 or width.max() > MAX_WIDTH):
         raise InputError(f"widths lie in 0..{MAX_WIDTH} bits, got {int(width.min())}..{int(width.max())}")
     return np.tile(width, count // width.size) if count else width[:0]

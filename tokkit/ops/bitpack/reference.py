@@ -26,6 +26,4 @@ def unpack_reference(packed: Tensor, widths: Widths, count: int) -> Tensor:
     """`[R, bytes]` uint8 -> `[R, M]` int64."""
     owner, place = _positions(widths, count, packed.device)
     stream = (packed[:, :, None].long() >> torch.arange(8, device=packed.device) & 1).flatten(1)[:, : owner.shape[0]]
-    return torch.zeros(packed.shape[0], count, dtype=torch.int64, device=packed.device).index_add_(
-        1, owner, stream << place
-    )
+    return torch.zeros(packed.shape[0], count, dtype=torch.int64, device=packed.device).index_add_(1, owner, stream << place)

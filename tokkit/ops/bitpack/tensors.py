@@ -36,9 +36,7 @@ def bitpack(codes: Tensor, widths: int | Sequence[int], *, backend: str = "auto"
     if check and codes.numel() and not torch.compiler.is_compiling():
         limit = torch.from_numpy(expanded).to(codes.device)
         if bool(((codes < 0) | ((codes >> limit) != 0)).any()):
-            raise InputError(
-                f"a code does not fit its bits: widths {width}, codes in {int(codes.min())}..{int(codes.max())}"
-            )
+            raise InputError(f"a code does not fit its bits: widths {width}, codes in {int(codes.min())}..{int(codes.max())}")
     name = select(facts_of(codes), backend).backend
     return torch.ops.tokkit.bitpack(codes, width, name)
 

@@ -24,9 +24,7 @@ class Lookup(NamedTuple):
     distances: Tensor
 
 
-def codebook_lookup(
-    x: Tensor, codebook: Tensor, *, metric: str = "euclidean", backend: str = "auto", precision: str = "exact"
-) -> Tensor:
+def codebook_lookup(x: Tensor, codebook: Tensor, *, metric: str = "euclidean", backend: str = "auto", precision: str = "exact") -> Tensor:
     """Index of the code nearest to each vector, the lowest index on ties.
 
     Exact means: equal to the argmin in float64 wherever the two best distances differ by more than fp32 rounding. A row's result does
@@ -74,11 +72,7 @@ def options(facts: Facts) -> dict[str, str | None]:
     width = facts.width
     return {
         "triton": facts.without_triton
-        or (
-            f"d is {width}, its kernels go to {LARGEST_TRITON_WIDTH}"
-            if width and width > LARGEST_TRITON_WIDTH
-            else None
-        ),
+        or (f"d is {width}, its kernels go to {LARGEST_TRITON_WIDTH}" if width and width > LARGEST_TRITON_WIDTH else None),
         "cpu": None if facts.device == "cpu" else f"the tensors are on {facts.device}",
         "faiss": (None if cpu.faiss_installed() else "faiss is not installed (pip install tokkit[cpu])")
         if facts.device == "cpu"
@@ -134,16 +128,8 @@ def _check(x: Tensor, codebook: Tensor, metric: str, precision: str) -> None:
         raise InputError(f"metric must be one of {', '.join(METRICS)}, got {metric!r}")
     if precision not in PRECISIONS:
         raise InputError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
-    if (
-        codebook.dim() != 2
-        or x.dim() < 1
-        or x.shape[-1] != codebook.shape[-1]
-        or codebook.shape[0] < 1
-        or codebook.shape[1] < 1
-    ):
-        raise InputError(
-            f"a lookup takes x [..., d] and a codebook [K, d] with K >= 1, got {tuple(x.shape)} and {tuple(codebook.shape)}"
-        )
+    if codebook.dim() != 2 or x.dim() < 1 or x.shape[-1] != codebook.shape[-1] or codebook.shape[0] < 1 or codebook.shape[1] < 1:
+        raise InputError(f"a lookup takes x [..., d] and a codebook [K, d] with K >= 1, got {tuple(x.shape)} and {tuple(codebook.shape)}")
     if not (x.is_floating_point() and codebook.is_floating_point()):
         raise InputError(f"a lookup takes floating-point tensors, got {x.dtype} and {codebook.dtype}")
     if x.device != codebook.device:

@@ -1,10 +1,10 @@
 """Exact nearest code on a GPU without N x K: a coarse pass on the tensor cores, then fp32 for the few codes that may win.
 
-Scores are `|c|^2 / 2 - x.c` with the codebook's (sampled) mean taken off, from operands rounded to fp16 (one product) or split in two
-bf16 halves (three products side by side in one padded inner dimension). A row's codes fall into groups of G; per slot (column modulo S)
-the kernel keeps the least group minimum, the second least and where the first was. The rounding errors of a row are known from what the
-rounding threw away, so every group whose minimum lies within twice that error of the row's best is rescored in fp32 from the original
-codebook. A row whose candidates cannot all be named (two in one slot, or more than four) goes on a list and meets every code.
+Scores are `|c|^2 / 2 - x.c` with the codebook's (sampled) mean taken off, from operands rounded to fp16. A row's codes fall into groups of
+G; per slot (group number modulo S) the kernel keeps the least group minimum, where it was, and the second least. The error of a score is
+known from what the rounding threw away, so every group whose minimum lies within twice that error of the row's best is rescored in fp32
+from the codebook as given. A row whose candidates cannot all be named (two in one slot, or more than four) goes on a list and meets every
+code. The tables that the kernels read are described in `prepare.py`.
 """
 
 import triton
@@ -23,97 +23,74 @@ def _sortable(value):
 
 
 @triton.jit
-def _left(
-    x, mean, scale, rows, inside, stride, first, D: tl.constexpr, W: tl.constexpr, SPLIT: tl.constexpr, FOLDED: tl.constexpr,
-):  # fmt: skip
-    """Columns `first..first + W` of the left operand, and the squared norms of what they are, lost and (SPLIT) have in low halves."""
+def _left(x, table, scale, rows, inside, stride, first, D: tl.constexpr, W: tl.constexpr, FOLDED: tl.constexpr):
+    """Columns `first..first + W` of the left operand, and the squared norms of what they are and of what rounding lost."""
     columns = first + tl.arange(0, W)
-    source = columns % D if SPLIT else columns
-    real = columns < (3 * D if SPLIT else D)
+    real = columns < D
     keep = inside[:, None] & real[None, :]
-    value = tl.load(x + rows.to(tl.int64)[:, None] * stride + source[None, :], mask=keep, other=0.0).to(tl.float32)
-    value = tl.where(keep, value - tl.load(mean + source, mask=real, other=0.0)[None, :], 0.0)
-    if SPLIT:
-        high = value.to(tl.bfloat16).to(tl.float32)
-        low = (value - high).to(tl.bfloat16).to(tl.float32)
-        once = (columns < D)[None, :]
-        lost = tl.where(once, value - high - low, 0.0)
-        norm = tl.sum(tl.where(once, value * value, 0.0), axis=1)
-        second = tl.sum(tl.where(once, low * low, 0.0), axis=1)
-        operand = tl.where((columns < 2 * D)[None, :], high, low)
-        operand = tl.where(((columns >= 3 * D) & (columns < 3 * D + 3))[None, :], 1.0, operand).to(tl.bfloat16)
-    else:
-        value *= scale
-        value = tl.where(tl.abs(value) < 65000.0, value, float("nan"))
-        operand = value.to(tl.float16)
-        lost = value - operand.to(tl.float32)
-        norm = tl.sum(value * value, axis=1)
-        second = norm * 0.0
-        if FOLDED:
-            operand = tl.where(((columns >= D) & (columns < D + 3))[None, :], FOLD, operand.to(tl.float32)).to(tl.float16)
-    return operand, norm, tl.sum(lost * lost, axis=1), second
+    value = tl.load(x + rows.to(tl.int64)[:, None] * stride + columns[None, :], mask=keep, other=0.0).to(tl.float32)
+    value = tl.where(keep, (value - tl.load(table + columns, mask=real, other=0.0)[None, :]) * scale, 0.0)
+    value = tl.where(tl.abs(value) < 65000.0, value, float("nan"))
+    operand = value.to(tl.float16)
+    lost = value - operand.to(tl.float32)
+    if FOLDED:
+        operand = tl.where(((columns >= D) & (columns < D + 3))[None, :], FOLD, operand.to(tl.float32)).to(tl.float16)
+    return operand, tl.sum(value * value, axis=1), tl.sum(lost * lost, axis=1)
 
 
-@triton.jit
-def _dot(left, right, acc, EMULATE: tl.constexpr):
-    if EMULATE:  # the interpreter's own bf16 product is wrong
-        return tl.dot(left.to(tl.float32), right.to(tl.float32), acc, input_precision="ieee")
-    return tl.dot(left, right, acc)
-
-
-@triton.jit
+@triton.jit(do_not_specialize=["level"])
 def coarse(
-    x, operand, half, mean, state, groups, listed, N, stride, tiles,
-    D: tl.constexpr, DP: tl.constexpr, W: tl.constexpr, SPLIT: tl.constexpr, FOLDED: tl.constexpr, EXACT: tl.constexpr,
-    BN: tl.constexpr, BK: tl.constexpr, S: tl.constexpr, CANDIDATES: tl.constexpr, EMULATE: tl.constexpr, STAGES: tl.constexpr,
+    x, operand, table, state, scratch, level, N, stride, padded, table_size,
+    D: tl.constexpr, DP: tl.constexpr, W: tl.constexpr, FOLDED: tl.constexpr, EXACT: tl.constexpr,
+    BN: tl.constexpr, BK: tl.constexpr, S: tl.constexpr, CANDIDATES: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """Name the groups that may hold each row's nearest code. Grid (N / BN,).
 
-    groups `[N, CANDIDATES]` int32: group numbers, best first, -1 where there is none; `groups[:, 0] = -2` and the row on the list where
-    the row must meet every code.
+    scratch int32: groups `[N, CANDIDATES]`, the numbers of a row's groups, best first, -1 where there is none, with `groups[:, 0] = -2`
+    where the row must meet every code; then the list `[N]` of those rows.
     """
     G: tl.constexpr = BK // S
     WC: tl.constexpr = W // 4 if W > 256 else min(W, 64)
     CHUNKS: tl.constexpr = W // WC
+    operand += level.to(tl.int64) * padded * W
+    table += level.to(tl.int64) * table_size
+    state += level * 8
     rows = tl.program_id(0) * BN + tl.arange(0, BN)
     inside = rows < N
-    scale = tl.load(mean + DP)
-    a0, norm, lost, low = _left(x, mean, scale, rows, inside, stride, 0, D, WC, SPLIT, FOLDED)
+    scale = tl.load(table + DP)
+    a0, norm, lost = _left(x, table, scale, rows, inside, stride, 0, D, WC, FOLDED)
     if CHUNKS > 1:  # the norms of wide rows in a loop of their own: no thread has registers for all of it at once
         norm = tl.zeros([BN], tl.float32)
         lost = tl.zeros([BN], tl.float32)
-        for first in range(0, W, 32):
-            _, norm1, lost1, _ = _left(x, mean, scale, rows, inside, stride, first, D, 32, SPLIT, FOLDED)
-            norm += norm1
-            lost += lost1
-        a1, _, _, _ = _left(x, mean, scale, rows, inside, stride, WC, D, WC, SPLIT, FOLDED)
+        for first in range(0, W, 16):
+            _, norm_part, lost_part = _left(x, table, scale, rows, inside, stride, first, D, 16, FOLDED)
+            norm += norm_part
+            lost += lost_part
+        a1, _, _ = _left(x, table, scale, rows, inside, stride, WC, D, WC, FOLDED)
     if CHUNKS > 2:
-        a2, _, _, _ = _left(x, mean, scale, rows, inside, stride, 2 * WC, D, WC, SPLIT, FOLDED)
-        a3, _, _, _ = _left(x, mean, scale, rows, inside, stride, 3 * WC, D, WC, SPLIT, FOLDED)
-    if EXACT:
-        norm = tl.sqrt_rn(norm)
-        lost = tl.sqrt_rn(lost)
-        code_norm = tl.load(state).to(tl.float32, bitcast=True)
-        error = (lost * code_norm + (norm + lost) * tl.load(state + 1).to(tl.float32, bitcast=True)) * 1.001
-        if SPLIT:
-            error += tl.sqrt_rn(low) * tl.load(state + 2).to(tl.float32, bitcast=True) * 1.001
-        # What the tensor cores and fp32 lose while they add: W / 16 steps, each at most 2^-22 of the largest sum, with room.
-        largest = (norm + lost) * code_norm + tl.load(state + 3).to(tl.float32, bitcast=True)
-        error += (W // 16 + 4) * 2.0**-22 * largest
+        a2, _, _ = _left(x, table, scale, rows, inside, stride, 2 * WC, D, WC, FOLDED)
+        a3, _, _ = _left(x, table, scale, rows, inside, stride, 3 * WC, D, WC, FOLDED)
+    norm = tl.sqrt_rn(norm)
+    lost = tl.sqrt_rn(lost)
+    code_norm = tl.load(state).to(tl.float32, bitcast=True)
+    error = (lost * code_norm + (norm + lost) * tl.load(state + 1).to(tl.float32, bitcast=True)) * 1.001
+    # What the tensor cores and fp32 lose while they add: W / 16 steps, each at most 2^-22 of the largest sum, with room.
+    error += (W // 16 + 4) * 2.0**-22 * ((norm + lost) * code_norm + tl.load(state + 2).to(tl.float32, bitcast=True))
 
     best = tl.full([BN, S], float("inf"), tl.float32)
     second = tl.full([BN, S], float("inf"), tl.float32)
     where = tl.zeros([BN, S], tl.int32)
     inner = tl.arange(0, WC)
     columns = tl.arange(0, BK)
-    for tile in tl.range(0, tiles, num_stages=STAGES):
+    half = table + (DP + 16)
+    for tile in tl.range(0, padded // BK, num_stages=STAGES):
         at = operand + (tile * BK + columns).to(tl.int64)[None, :] * W + inner[:, None]
-        score = _dot(a0, tl.load(at), tl.zeros([BN, BK], tl.float32), EMULATE)
+        score = tl.dot(a0, tl.load(at))
         if CHUNKS > 1:
-            score = _dot(a1, tl.load(at + WC), score, EMULATE)
+            score = tl.dot(a1, tl.load(at + WC), score)
         if CHUNKS > 2:
-            score = _dot(a2, tl.load(at + 2 * WC), score, EMULATE)
-            score = _dot(a3, tl.load(at + 3 * WC), score, EMULATE)
+            score = tl.dot(a2, tl.load(at + 2 * WC), score)
+            score = tl.dot(a3, tl.load(at + 3 * WC), score)
         if not FOLDED:
             score += tl.load(half + tile * BK + columns)[None, :]
         least = tl.min(tl.reshape(score, [BN, G, S]), axis=1)
@@ -122,17 +99,16 @@ def coarse(
         best = tl.minimum(best, least)
 
     least = tl.min(best, axis=1)
+    limit = least
     if EXACT:
         limit = least + 2 * error
         limit = tl.where(limit < float("inf"), limit, float("inf"))
         unclear = tl.sum((second <= limit[:, None]).to(tl.int32), axis=1) > 0
-        unclear = unclear | (least != least) | (least == float("inf")) | (error != error) | (error == float("inf"))
-    else:
-        limit = least
-        unclear = least != least
+        unclear = unclear | (least == float("inf")) | (error != error) | (error == float("inf"))
     slots = tl.arange(0, S)[None, :]
     numbers = where * S + slots
     first = tl.zeros([BN], tl.int32)
+    groups = scratch + rows.to(tl.int64) * CANDIDATES
     for candidate in tl.static_range(CANDIDATES):
         near = tl.min(best, axis=1)
         slot = tl.min(tl.where(best == near[:, None], slots, S), axis=1)
@@ -143,31 +119,33 @@ def coarse(
         if candidate == 0:
             first = tl.maximum(number, 0)
         else:
-            tl.store(groups + rows.to(tl.int64) * CANDIDATES + candidate, number, mask=inside)
+            tl.store(groups + candidate, number, mask=inside)
     if EXACT:
         unclear = (unclear | (tl.min(best, axis=1) <= limit)) & inside
-        place = tl.atomic_add(state + 4 + rows * 0, 1, mask=unclear, sem="relaxed")
-        tl.store(listed + place, rows, mask=unclear)
+        place = tl.atomic_add(state + 3 + rows * 0, 1, mask=unclear, sem="relaxed")
+        tl.store(scratch + tl.cast(N, tl.int64) * CANDIDATES + place, rows, mask=unclear)
         first = tl.where(unclear, -2, first)
-    tl.store(groups + rows.to(tl.int64) * CANDIDATES, first, mask=inside)
+    tl.store(groups, first, mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["level"])
 def rescore(
-    x, codebook, inverse, groups, out, residual, N, K, stride, residual_stride, out_stride,
-    D: tl.constexpr, DC: tl.constexpr, METRIC: tl.constexpr, R: tl.constexpr, G: tl.constexpr, CANDIDATES: tl.constexpr,
-    UPDATE: tl.constexpr,
+    x, codebook, table, scratch, out, residual, level, N, K, padded, table_size, stride, residual_stride, out_stride,
+    D: tl.constexpr, DP: tl.constexpr, DC: tl.constexpr, METRIC: tl.constexpr, R: tl.constexpr, G: tl.constexpr,
+    CANDIDATES: tl.constexpr, UPDATE: tl.constexpr,
 ):  # fmt: skip
     """The nearest code of R rows among their candidate groups, in fp32 from the codebook as given. Grid (N / R,).
 
-    out `[N]` int64: the index, or the largest int64 where the row is on the list. UPDATE also writes `x - code` to residual.
+    out `[N, levels]` int64: the index, or the largest int64 where the row is on the list. UPDATE also writes `x - code` to residual.
     """
+    codebook += level.to(tl.int64) * K * D
+    inverse = table + level.to(tl.int64) * table_size + (DP + 16) + padded.to(tl.int64) * (D + 1)
     rows = (tl.program_id(0) * R + tl.arange(0, R)).to(tl.int64)
     inside = rows < N
-    first = tl.load(groups + rows * CANDIDATES, mask=inside, other=-1)
+    first = tl.load(scratch + rows * CANDIDATES, mask=inside, other=-1)
     nearest = tl.full([R], _NONE, tl.int64)
     for candidate in range(CANDIDATES):
-        number = tl.load(groups + rows * CANDIDATES + candidate, mask=inside & (first >= 0), other=-1)
+        number = tl.load(scratch + rows * CANDIDATES + candidate, mask=inside & (first >= 0), other=-1)
         if tl.max(number) >= 0:
             code = number[:, None] * G + tl.arange(0, G)[None, :]
             exists = (number >= 0)[:, None] & (code < K)
@@ -175,9 +153,7 @@ def rescore(
             for start in range(0, D, DC):
                 column = start + tl.arange(0, DC)
                 real = column < D
-                value = tl.load(
-                    x + rows[:, None] * stride + column[None, :], mask=inside[:, None] & real[None, :], other=0.0
-                )
+                value = tl.load(x + rows[:, None] * stride + column[None, :], mask=inside[:, None] & real[None, :], other=0.0)
                 near = tl.load(
                     codebook + code.to(tl.int64)[:, :, None] * D + column[None, None, :],
                     mask=exists[:, :, None] & real[None, None, :], other=0.0,
@@ -193,65 +169,72 @@ def rescore(
             key = tl.where(exists, _sortable(distance) | code.to(tl.int64), _NONE)
             nearest = tl.minimum(nearest, tl.min(key, axis=1))
     index = tl.where(first >= 0, nearest & 0xFFFFFFFF, _NONE)
-    tl.store(out + rows * out_stride, index, mask=inside)
+    tl.store(out + rows * out_stride + level, index, mask=inside)
     if UPDATE:
-        keep = inside & (first >= 0)
-        for start in range(0, D, DC):
-            column = start + tl.arange(0, DC)
-            mask = keep[:, None] & (column < D)[None, :]
-            value = tl.load(x + rows[:, None] * stride + column[None, :], mask=mask, other=0.0).to(tl.float32)
-            near = tl.load(codebook + index[:, None] * D + column[None, :], mask=mask, other=0.0)
-            tl.store(residual + rows[:, None] * residual_stride + column[None, :], value - near, mask=mask)
+        _subtract(x, codebook, residual, rows, index, inside & (first >= 0), stride, residual_stride, D, DC)
 
 
 @triton.jit
+def _subtract(x, codebook, residual, rows, index, keep, stride, residual_stride, D: tl.constexpr, DC: tl.constexpr):
+    for start in range(0, D, DC):
+        column = start + tl.arange(0, DC)
+        mask = keep[:, None] & (column < D)[None, :]
+        value = tl.load(x + rows[:, None] * stride + column[None, :], mask=mask, other=0.0).to(tl.float32)
+        near = tl.load(codebook + index[:, None] * D + column[None, :], mask=mask, other=0.0)
+        tl.store(residual + rows[:, None] * residual_stride + column[None, :], value - near, mask=mask)
+
+
+@triton.jit(do_not_specialize=["level"])
 def scan(
-    x, transposed, inverse, listed, state, out, K, padded, stride, out_stride,
-    D: tl.constexpr, METRIC: tl.constexpr, R: tl.constexpr, B: tl.constexpr, UNROLL: tl.constexpr,
+    x, table, state, scratch, out, level, N, K, padded, table_size, stride, out_stride,
+    D: tl.constexpr, DP: tl.constexpr, METRIC: tl.constexpr, R: tl.constexpr, B: tl.constexpr, BLOCKS: tl.constexpr,
+    CANDIDATES: tl.constexpr, UNROLL: tl.constexpr,
 ):  # fmt: skip
-    """Every listed row against every code, in fp32. Grid: any number of programs; they share units of R rows by B codes."""
-    total = tl.load(state + 4)
-    spans = tl.cdiv(K, B)
+    """Every listed row against every code, in fp32. Grid: any number of programs; they share units of R rows by BLOCKS times B codes."""
+    transposed = table + level.to(tl.int64) * table_size + (DP + 16) + padded
+    inverse = transposed + padded.to(tl.int64) * D
+    total = tl.load(state + level * 8 + 3)
+    spans = tl.cdiv(K, B * BLOCKS)
     units = tl.cdiv(total, R) * spans
     for unit in range(tl.program_id(0), units, tl.num_programs(0)):
         place = (unit // spans) * R + tl.arange(0, R)
         inside = place < total
-        rows = tl.load(listed + place, mask=inside, other=0).to(tl.int64)
-        code = (unit % spans) * B + tl.arange(0, B)
-        distance = tl.zeros([R, B], tl.float32)
-        for first in range(0, D, UNROLL):
-            for step in tl.static_range(UNROLL):
-                column = first + step
-                value = tl.load(x + rows * stride + column, mask=inside & (column < D), other=0.0).to(tl.float32)
-                near = tl.load(transposed + tl.cast(column, tl.int64) * padded + code, mask=(code < padded) & (column < D), other=0.0)
-                if METRIC == 0:
-                    gap = value[:, None] - near[None, :]
-                    distance += gap * gap
-                else:
-                    distance -= value[:, None] * near[None, :]
-        if METRIC == 1:
-            distance *= tl.load(inverse + code, mask=code < padded, other=0.0)[None, :]
-        key = tl.where((code < K)[None, :], _sortable(distance) | code.to(tl.int64)[None, :], _NONE)
-        tl.atomic_min(out + rows * out_stride, tl.min(key, axis=1), mask=inside, sem="relaxed")
+        rows = tl.load(scratch + tl.cast(N, tl.int64) * CANDIDATES + place, mask=inside, other=0).to(tl.int64)
+        nearest = tl.full([R], _NONE, tl.int64)
+        for block in range(BLOCKS):
+            code = ((unit % spans) * BLOCKS + block) * B + tl.arange(0, B)
+            distance = tl.zeros([R, B], tl.float32)
+            for first in range(0, D, UNROLL):
+                for step in tl.static_range(UNROLL):
+                    column = first + step
+                    value = tl.load(x + rows * stride + column, mask=inside & (column < D), other=0.0).to(tl.float32)
+                    at = transposed + tl.cast(column, tl.int64) * padded + code
+                    near = tl.load(at, mask=(code < padded) & (column < D), other=0.0)
+                    if METRIC == 0:
+                        gap = value[:, None] - near[None, :]
+                        distance += gap * gap
+                    else:
+                        distance -= value[:, None] * near[None, :]
+            if METRIC == 1:
+                distance *= tl.load(inverse + code, mask=code < padded, other=0.0)[None, :]
+            key = tl.where((code < K)[None, :], _sortable(distance) | code.to(tl.int64)[None, :], _NONE)
+            nearest = tl.minimum(nearest, tl.min(key, axis=1))
+        tl.atomic_min(out + rows * out_stride + level, nearest, mask=inside, sem="relaxed")
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["level"])
 def settle(
-    x, codebook, listed, state, out, residual, stride, residual_stride, out_stride,
-    D: tl.constexpr, DC: tl.constexpr, UPDATE: tl.constexpr, R: tl.constexpr,
+    x, codebook, state, scratch, out, residual, level, N, K, stride, residual_stride, out_stride,
+    D: tl.constexpr, DC: tl.constexpr, CANDIDATES: tl.constexpr, UPDATE: tl.constexpr, R: tl.constexpr,
 ):  # fmt: skip
-    """Strip the distance that `scan` packed above the indices of the listed rows, and write their residuals."""
-    total = tl.load(state + 4)
+    """Strip the distance that `scan` packed above the indices of the listed rows, and write their residuals. Grid: any number."""
+    codebook += level.to(tl.int64) * K * D
+    total = tl.load(state + level * 8 + 3)
     for start in range(tl.program_id(0) * R, total, tl.num_programs(0) * R):
         place = start + tl.arange(0, R)
         inside = place < total
-        rows = tl.load(listed + place, mask=inside, other=0).to(tl.int64)
-        index = tl.load(out + rows * out_stride, mask=inside, other=0) & 0xFFFFFFFF
-        tl.store(out + rows * out_stride, index, mask=inside)
+        rows = tl.load(scratch + tl.cast(N, tl.int64) * CANDIDATES + place, mask=inside, other=0).to(tl.int64)
+        index = tl.load(out + rows * out_stride + level, mask=inside, other=0) & 0xFFFFFFFF
+        tl.store(out + rows * out_stride + level, index, mask=inside)
         if UPDATE:
-            for first in range(0, D, DC):
-                column = first + tl.arange(0, DC)
-                mask = inside[:, None] & (column < D)[None, :]
-                value = tl.load(x + rows[:, None] * stride + column[None, :], mask=mask, other=0.0).to(tl.float32)
-                near = tl.load(codebook + index[:, None] * D + column[None, :], mask=mask, other=0.0)
-                tl.store(residual + rows[:, None] * residual_stride + column[None, :], value - near, mask=mask)
+            _subtract(x, codebook, residual, rows, index, inside, stride, residual_stride, D, DC)

@@ -20,9 +20,7 @@ class SegmentSums(NamedTuple):
     counts: Tensor
 
 
-def segment_sums(
-    x: Tensor, indices: Tensor, size: int, *, deterministic: bool = False, backend: str = "auto"
-) -> SegmentSums:
+def segment_sums(x: Tensor, indices: Tensor, size: int, *, deterministic: bool = False, backend: str = "auto") -> SegmentSums:
     """Sum and count the vectors assigned to each code.
 
     Args:
@@ -36,9 +34,7 @@ def segment_sums(
         InputError: shapes that do not belong together, or an unknown backend.
     """
     if x.dim() != 2 or indices.shape != x.shape[:1] or size < 1:
-        raise InputError(
-            f"segment_sums takes x [N, d], indices [N] and K >= 1, got {tuple(x.shape)}, {tuple(indices.shape)} and {size}"
-        )
+        raise InputError(f"segment_sums takes x [N, d], indices [N] and K >= 1, got {tuple(x.shape)}, {tuple(indices.shape)} and {size}")
     if backend == "auto":
         backend = "sorted" if deterministic else "scatter"
     choose("segment_sums", _ABLE, backend)
@@ -80,9 +76,7 @@ def ema_update(
     wanted = {"running_counts": (running_counts, (size,)), "running_sums": (running_sums, (size, width)), "counts": (counts, (size,)), "sums": (sums, (size, width))}  # fmt: skip
     for name, (tensor, shape) in wanted.items():
         if tensor.shape != shape:
-            raise InputError(
-                f"ema_update: {name} must be {shape} for a codebook {(size, width)}, got {tuple(tensor.shape)}"
-            )
+            raise InputError(f"ema_update: {name} must be {shape} for a codebook {(size, width)}, got {tuple(tensor.shape)}")
     if not 0 <= decay <= 1:
         raise InputError(f"ema_update: decay lies in [0, 1], got {decay}")
     with torch.no_grad(), torch.autocast(codebook.device.type, enabled=False):
@@ -107,9 +101,7 @@ def usage_histogram(codes: Tensor, codebook_sizes: Sequence[int]) -> tuple[Tenso
         InputError: another number of codebooks than codes have.
     """
     if codes.dim() < 1 or codes.shape[-1] != len(codebook_sizes):
-        raise InputError(
-            f"{len(codebook_sizes)} codebook sizes need codes [..., {len(codebook_sizes)}], got {tuple(codes.shape)}"
-        )
+        raise InputError(f"{len(codebook_sizes)} codebook sizes need codes [..., {len(codebook_sizes)}], got {tuple(codes.shape)}")
     flat = codes.detach().reshape(-1, codes.shape[-1])
     one = torch.ones(1, dtype=torch.int64, device=codes.device).expand(flat.shape[0])
     return tuple(

@@ -36,9 +36,7 @@ def residual_lookup(x: Tensor, codebooks: Tensor, *, backend: str = "auto", prec
         InputError: shapes, devices or names that cannot work together.
     """
     if x.dim() != 2 or codebooks.dim() != 3 or x.shape[1] != codebooks.shape[2] or 0 in codebooks.shape:
-        raise InputError(
-            f"residual_lookup takes x [N, d] and codebooks [L, K, d], got {tuple(x.shape)} and {tuple(codebooks.shape)}"
-        )
+        raise InputError(f"residual_lookup takes x [N, d] and codebooks [L, K, d], got {tuple(x.shape)} and {tuple(codebooks.shape)}")
     if x.device != codebooks.device:
         raise InputError(f"x is on {x.device} and the codebooks on {codebooks.device}: move one of them")
     if precision not in ("exact", "fast"):

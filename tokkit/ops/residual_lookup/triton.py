@@ -5,7 +5,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from tokkit.ops.codebook_lookup.launch import Scratch, default_config, prepare, search
+from tokkit.ops.codebook_lookup.launch import default_config, prepare, scratch, search
 
 
 @triton.jit
@@ -17,9 +17,7 @@ def _sum_codes(codebooks, codes, out, N, K, LEVELS: tl.constexpr, D: tl.constexp
     total = tl.zeros([R, DP], tl.float32)
     for level in tl.static_range(LEVELS):
         code = tl.load(codes + rows * LEVELS + level, mask=rows < N, other=0)
-        total += tl.load(
-            codebooks + (code + tl.full([R], level, tl.int64) * K)[:, None] * D + columns[None, :], mask=mask, other=0.0
-        )
+        total += tl.load(codebooks + (code + tl.full([R], level, tl.int64) * K)[:, None] * D + columns[None, :], mask=mask, other=0.0)
     tl.store(out + rows[:, None] * D + columns[None, :], total, mask=mask)
 
 
@@ -29,14 +27,12 @@ def triton_residual(x: Tensor, codebooks: Tensor, exact: bool) -> tuple[Tensor, 
     levels, size, _ = codebooks.shape
     config = default_config(width)
     made = prepare(codebooks, "euclidean", config)
-    scratch = Scratch.empty(rows, config.candidates if exact else 1, x.device)
+    work = scratch(rows, exact, config, x.device)
     codes = torch.empty(rows, levels, dtype=torch.int64, device=x.device)
-    quantized = torch.empty(rows, width, device=x.device)
-    residual = quantized  # written level by level, then replaced by the sum of the codes
+    quantized = torch.empty(rows, width, device=x.device)  # holds the residuals until the last level is done
     for level in range(levels):
-        source = residual if level else x
-        left = residual if level + 1 < levels else None
-        search(source, codebooks[level], made, level, scratch, codes[:, level], left, "euclidean", exact, config)
+        source, left = (quantized if level else x), (quantized if level + 1 < levels else None)
+        search(source, codebooks, made, level, work, codes, left, "euclidean", exact, config)
     _sum_codes[(triton.cdiv(rows, 16),)](
         codebooks,
         codes,
