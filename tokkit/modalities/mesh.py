@@ -61,7 +61,8 @@ class Mesh(Modality):
     rank: ClassVar[int] = 1
     suffixes: ClassVar[tuple[str, ...]] = (".obj", ".ply", ".stl", ".off", ".glb", ".npy")
     output_suffix: ClassVar[str] = ".obj"
-    extra_fields: ClassVar[tuple[str, ...]] = ("center_x", "center_y", "center_z", "half_x", "half_y", "half_z")
+    extra_fields: ClassVar[tuple[str, ...]] = ("x", "y", "z", "a", "b", "c")
+    """The frame: its centre, and how long its unit is along each axis. Short names: every token file holds them."""
 
     def __init__(
         self,
