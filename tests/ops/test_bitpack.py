@@ -79,7 +79,7 @@ def test_tensors(backend: str, widths: int | list[int], shape: tuple[int, ...]) 
     codes = torch.randint(0, 2**30, shape, generator=torch.Generator().manual_seed(0)) & ((1 << every) - 1)
     packed = ops.bitpack(codes, widths, backend=backend)
     assert packed.shape == (*shape[:-1], -(-int(every.sum()) // 8))
-    for row, code in zip(packed.reshape(-1, packed.shape[-1]), codes.reshape(-1, shape[-1]), strict=False):
+    for row, code in zip(packed.flatten(0, -2), codes.flatten(0, -2), strict=True) if len(shape) > 1 else [(packed, codes)]:
         assert row.numpy().tobytes() == pack_bits_numpy(code.numpy(), widths)
     assert torch.equal(ops.bitunpack(packed, widths, shape[-1], backend=backend), codes)
 

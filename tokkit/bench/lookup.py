@@ -412,8 +412,9 @@ def run(
         device: "cpu", "cuda" or "auto".
         quick: a sixteenth of the rows, 5 samples, 1 run: to see that it works.
         autotune: also time torch.compile's max-autotune, which takes minutes to compile.
-        only: cases whose name contains this.
+        only: cases whose name contains this; several with | between them.
         report: called with every row as it comes.
+        json_path: rewritten after every case, so that what was measured survives an interruption.
 
     Returns:
         machine, ceilings and rows, ready for json.
@@ -435,11 +436,13 @@ def run(
         jobs.append(("step", lambda s=(shape[0] // share, *shape[1:]): bench_step(clock, runs, s)))
     out: dict[str, Any] = {"machine": machine(where), "ceilings": limits, "samples": clock.samples, "rows": []}
     for name, job in jobs:
-        if only in name:
+        if any(part in name for part in only.split("|")):
             for row in job():
                 out["rows"].append(asdict(row))
                 if report:
                     report(row)
+            if json_path:
+                json_path.write_text(json.dumps(out, indent=1) + "\n")
             torch._dynamo.reset()
             if cuda:
                 torch.cuda.empty_cache()
@@ -468,10 +471,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--autotune", action="store_true", help="also torch.compile's max-autotune")
     parser.add_argument("--only", default="", help="cases whose name contains this")
     given = parser.parse_args(arguments)
-    out = run(given.device, quick=given.quick, autotune=given.autotune, only=given.only, report=print_row)
     if given.json:
         given.json.parent.mkdir(parents=True, exist_ok=True)
-        given.json.write_text(json.dumps(out, indent=1) + "\n")
+    run(given.device, quick=given.quick, autotune=given.autotune, only=given.only, report=print_row, json_path=given.json)
     return 0
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from tokkit.errors import InputError
-from tokkit.ops.backends import Choice, Facts, choose, facts_of
+from tokkit.ops.backends import Choice, Facts, choose, facts_of, is_plain
 from tokkit.ops.binary_entropy import cpu
 from tokkit.ops.binary_entropy.reference import soft_bits_reference
 
@@ -43,8 +43,7 @@ def binary_entropy(x: Tensor, temperature: float = 0.01, *, backend: str = "auto
     """
     _check(x, temperature)
     with torch.autocast(x.device.type, enabled=False):
-        sample, up, down = _soft_bits(x, temperature, backend)
-        return Entropy(sample, (_entr(up) + _entr(down)).sum())
+        return Entropy(*_soft_bits(x, temperature, backend))
 
 
 def group_entropy(
@@ -77,7 +76,7 @@ def group_entropy(
     if pool not in ("shared", "per_group"):
         raise InputError(f"pool must be shared or per_group, got {pool!r}")
     with torch.autocast(x.device.type, enabled=False):
-        sample, _, _ = _soft_bits(x, temperature, backend)
+        sample, _ = _soft_bits(x, temperature, backend)
         wide = x if x.dtype == torch.float64 else x.float()
         groups = wide.unflatten(1, (-1, group_bits)).transpose(0, 1)
         if pool == "shared":
@@ -128,55 +127,85 @@ def _products(bits: Tensor) -> Tensor:
     return out
 
 
-def _soft_bits(x: Tensor, temperature: float, backend: str) -> tuple[Tensor, Tensor, Tensor]:
-    facts = facts_of(x)
-    name = select(facts, backend).backend
+def _soft_bits(x: Tensor, temperature: float, backend: str) -> tuple[Tensor, Tensor]:
+    if backend == "reference":
+        return soft_bits_reference(x if x.dtype == torch.float64 else x.float(), temperature)
+    if is_plain(x):
+        return _SoftBits.apply(x, temperature, _backend(x, backend))
+    return torch.ops.tokkit.soft_bits(x, temperature, backend)[:2]
+
+
+def _backend(x: Tensor, backend: str) -> str:
+    name = select(facts_of(x), backend).backend
     if name == "triton" and x.dtype == torch.float64:
         if backend == "triton":
             raise InputError("binary_entropy: backend 'triton' cannot run: its kernels compute in fp32, x is float64")
-        name = "cpu"
-    if name == "reference":
-        return soft_bits_reference(x if x.dtype == torch.float64 else x.float(), temperature)
-    return torch.ops.tokkit.soft_bits(x, temperature, name)
+        return "cpu"
+    return name
 
 
-@torch.library.custom_op("tokkit::soft_bits", mutates_args=())
-def _op(x: Tensor, temperature: float, backend: str) -> tuple[Tensor, Tensor, Tensor]:
-    if backend == "triton":
+def _forward(x: Tensor, temperature: float, name: str) -> tuple[Tensor, Tensor, Tensor]:
+    if name == "triton":
         from tokkit.ops.binary_entropy import triton
 
         return triton.soft_bits_forward(x, temperature)
     return cpu.soft_bits_forward(x, temperature)
 
 
+def _backward(x: Tensor, temperature: float, name: str, sample: Tensor, batch: Tensor, pull: Tensor) -> Tensor:
+    if name == "triton":
+        from tokkit.ops.binary_entropy import triton
+
+        return triton.soft_bits_backward(x, temperature, sample, batch, pull)
+    return cpu.soft_bits_backward(x, temperature, sample, batch, pull)
+
+
+class _SoftBits(torch.autograd.Function):
+    """The op without its dispatch, which takes longer than the kernels."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, temperature: float, name: str) -> tuple[Tensor, Tensor]:
+        sample, batch, pull = _forward(x, temperature, name)
+        ctx.save_for_backward(x, pull)
+        ctx.temperature, ctx.name = temperature, name
+        return sample, batch
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, sample: Tensor, batch: Tensor) -> tuple[Tensor, None, None]:
+        x, pull = ctx.saved_tensors
+        return _backward(x, ctx.temperature, ctx.name, sample, batch, pull), None, None
+
+
+@torch.library.custom_op("tokkit::soft_bits", mutates_args=())
+def _op(x: Tensor, temperature: float, backend: str) -> tuple[Tensor, Tensor, Tensor]:
+    return _forward(x, temperature, _backend(x, backend))
+
+
 @_op.register_fake
 def _(x: Tensor, temperature: float, backend: str) -> tuple[Tensor, Tensor, Tensor]:
     dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
-    return x.new_empty((), dtype=dtype), x.new_empty(x.shape[1], dtype=dtype), x.new_empty(x.shape[1], dtype=dtype)
+    return x.new_empty((), dtype=dtype), x.new_empty((), dtype=dtype), x.new_empty(x.shape[1], dtype=dtype)
 
 
 @torch.library.custom_op("tokkit::soft_bits_backward", mutates_args=())
-def _backward_op(x: Tensor, temperature: float, backend: str, sample: Tensor, up: Tensor, down: Tensor) -> Tensor:
-    if backend == "triton":
-        from tokkit.ops.binary_entropy import triton
-
-        return triton.soft_bits_backward(x, temperature, sample, up, down)
-    return cpu.soft_bits_backward(x, temperature, sample, up, down)
+def _backward_op(x: Tensor, temperature: float, backend: str, sample: Tensor, batch: Tensor, pull: Tensor) -> Tensor:
+    return _backward(x, temperature, _backend(x, backend), sample.contiguous(), batch.contiguous(), pull)
 
 
 @_backward_op.register_fake
-def _(x: Tensor, temperature: float, backend: str, sample: Tensor, up: Tensor, down: Tensor) -> Tensor:
+def _(x: Tensor, temperature: float, backend: str, sample: Tensor, batch: Tensor, pull: Tensor) -> Tensor:
     return torch.empty_like(x, memory_format=torch.contiguous_format)
 
 
 def _save(ctx: Any, inputs: tuple[Tensor, float, str], output: tuple[Tensor, Tensor, Tensor]) -> None:
     x, ctx.temperature, ctx.backend = inputs
-    ctx.save_for_backward(x)
+    ctx.save_for_backward(x, output[2])
 
 
-def _derive(ctx: Any, sample: Tensor, up: Tensor, down: Tensor) -> tuple[Tensor, None, None]:
-    (x,) = ctx.saved_tensors
-    return torch.ops.tokkit.soft_bits_backward(x, ctx.temperature, ctx.backend, sample, up, down), None, None
+def _derive(ctx: Any, sample: Tensor, batch: Tensor, _: Tensor) -> tuple[Tensor, None, None]:
+    x, pull = ctx.saved_tensors
+    return torch.ops.tokkit.soft_bits_backward(x, ctx.temperature, ctx.backend, sample, batch, pull), None, None
 
 
 _op.register_autograd(_derive, setup_context=_save)

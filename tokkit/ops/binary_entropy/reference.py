@@ -5,12 +5,14 @@ from torch import Tensor
 from torch.nn import functional
 
 
-def soft_bits_reference(x: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
-    """`[N, d]` -> mean over n of sum_i H2(p_ni) (scalar), mean p `[d]` and mean (1 - p) `[d]`, with p = sigmoid(4 x / temperature)."""
-    logits = x * (4 / temperature)
+def soft_bits_reference(x: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """`[N, d]` -> mean over n of sum_i H2(p_ni) and sum_i H2(mean over n of p_ni), with p = sigmoid(4 x / temperature)."""
+    logits, rows = x * (4 / temperature), max(x.shape[0], 1)
     up, down = torch.sigmoid(logits), torch.sigmoid(-logits)
     entropy = -(up * functional.logsigmoid(logits) + down * functional.logsigmoid(-logits))
-    return entropy.sum() / max(x.shape[0], 1), up.sum(dim=0) / max(x.shape[0], 1), down.sum(dim=0) / max(x.shape[0], 1)
+    tiny = torch.finfo(x.dtype).tiny
+    means = torch.stack([up.sum(dim=0), down.sum(dim=0)]).div(rows).clamp_min(tiny)
+    return entropy.sum() / rows, torch.special.entr(means).sum()
 
 
 def softmax_entropy_reference(x: Tensor, group_bits: int, temperature: float, pool: str) -> tuple[Tensor, Tensor]:

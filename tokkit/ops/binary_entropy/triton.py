@@ -35,16 +35,36 @@ def _forward(x, partial, N, d, stride, slope, per_program, D: tl.constexpr, BN: 
 
 
 @triton.jit
-def _backward(x, out, sample, up, down, N, d, stride, slope, share, D: tl.constexpr, BN: tl.constexpr):
+def _finish(sums, out, pull, d, rows, D: tl.constexpr):
+    """One program: sums `[3, d]` to out `[2]`, the sample and batch entropy, and pull `[d]`, the batch entropy's slope in mean p."""
+    sample = 0.0
+    batch = 0.0
+    for first in range(0, d, D):
+        columns = first + tl.arange(0, D)
+        mask = columns < d
+        up = tl.maximum(tl.load(sums + d + columns, mask=mask, other=0.0) / rows, 1.2e-38)
+        down = tl.maximum(tl.load(sums + 2 * d + columns, mask=mask, other=0.0) / rows, 1.2e-38)
+        log_up = tl.log(up)
+        log_down = tl.log(down)
+        sample += tl.sum(tl.load(sums + columns, mask=mask, other=0.0))
+        batch -= tl.sum(tl.where(mask, up * log_up + down * log_down, 0.0))
+        tl.store(pull + columns, log_down - log_up, mask=mask)
+    tl.store(out, sample / rows)
+    tl.store(out + 1, batch)
+
+
+@triton.jit
+def _backward(x, out, sample, batch, pull, N, d, stride, slope, share, D: tl.constexpr, BN: tl.constexpr):
     """Grid (N / BN, d / D)."""
     rows = tl.program_id(0) * BN + tl.arange(0, BN)
     columns = tl.program_id(1) * D + tl.arange(0, D)
     mask = (rows < N)[:, None] & (columns < d)[None, :]
-    logits = tl.load(x + rows.to(tl.int64)[:, None] * stride + columns[None, :], mask=mask, other=0.0).to(tl.float32) * slope
+    at = x + rows.to(tl.int64)[:, None] * stride + columns[None, :]
+    logits = tl.load(at, mask=mask, other=0.0).to(tl.float32) * slope
     small = tl.exp(-tl.abs(logits))
     steep = small / ((1 + small) * (1 + small)) * share
-    pull = tl.load(up + columns, mask=columns < d, other=0.0) - tl.load(down + columns, mask=columns < d, other=0.0)
-    value = steep * (pull[None, :] - tl.load(sample) * logits)
+    force = tl.load(batch) * tl.load(pull + columns, mask=columns < d, other=0.0)
+    value = steep * (force[None, :] - tl.load(sample) * logits)
     tl.store(out + rows.to(tl.int64)[:, None] * d + columns[None, :], value.to(out.dtype.element_ty), mask=mask)
 
 
@@ -59,31 +79,25 @@ def soft_bits_forward(x: Tensor, temperature: float) -> tuple[Tensor, Tensor, Te
     rows, width, blocks, steps = _shape(x)
     per_program = triton.cdiv(steps, _PROGRAMS)
     programs = max(1, triton.cdiv(steps, max(per_program, 1)))
-    partial = torch.empty(3, programs, x.shape[1], device=x.device)
+    partial = torch.empty(3, programs, x.shape[1], dtype=torch.float32, device=x.device)
     _forward[(programs, blocks)](
-        rows,
-        partial,
-        x.shape[0],
-        x.shape[1],
-        rows.stride(0),
-        4 / temperature,
-        per_program,
-        D=width,
-        BN=_ROWS,
-        num_warps=4,
+        rows, partial, x.shape[0], x.shape[1], rows.stride(0), 4 / temperature, per_program, D=width, BN=_ROWS, num_warps=4
     )
-    mean = partial.sum(dim=1) / max(x.shape[0], 1)
-    return mean[0].sum(), mean[1].clone(), mean[2].clone()
+    out = torch.empty(2, dtype=torch.float32, device=x.device)
+    pull = torch.empty(x.shape[1], dtype=torch.float32, device=x.device)
+    _finish[(1,)](partial.sum(dim=1), out, pull, x.shape[1], max(x.shape[0], 1), D=width, num_warps=4)
+    sample, batch = out.unbind()
+    return sample.clone(), batch.clone(), pull
 
 
-def soft_bits_backward(x: Tensor, temperature: float, sample: Tensor, up: Tensor, down: Tensor) -> Tensor:
+def soft_bits_backward(x: Tensor, temperature: float, sample: Tensor, batch: Tensor, pull: Tensor) -> Tensor:
     """See `cpu.soft_bits_backward`."""
     rows, width, blocks, steps = _shape(x)
     out = torch.empty(x.shape, dtype=x.dtype, device=x.device)
     if x.numel():
         slope = 4 / temperature
         _backward[(steps, blocks)](
-            rows, out, sample.contiguous(), up.contiguous(), down.contiguous(), x.shape[0], x.shape[1], rows.stride(0), slope,
-            slope / x.shape[0], D=width, BN=_ROWS, num_warps=4,
+            rows, out, sample, batch, pull, x.shape[0], x.shape[1], rows.stride(0), slope, slope / x.shape[0],
+            D=width, BN=_ROWS, num_warps=4,
         )  # fmt: skip
     return out

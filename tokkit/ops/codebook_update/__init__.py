@@ -73,7 +73,12 @@ def ema_update(
         InputError: shapes that do not belong together, or a decay outside [0, 1].
     """
     size, width = codebook.shape
-    wanted = {"running_counts": (running_counts, (size,)), "running_sums": (running_sums, (size, width)), "counts": (counts, (size,)), "sums": (sums, (size, width))}  # fmt: skip
+    wanted = {
+        "running_counts": (running_counts, (size,)),
+        "running_sums": (running_sums, (size, width)),
+        "counts": (counts, (size,)),
+        "sums": (sums, (size, width)),
+    }
     for name, (tensor, shape) in wanted.items():
         if tensor.shape != shape:
             raise InputError(f"ema_update: {name} must be {shape} for a codebook {(size, width)}, got {tuple(tensor.shape)}")
