@@ -14,7 +14,7 @@ ROWS = [
     {"registry"},
     {"config", "weights", "files", "ops", "geometry", "dsp", "tiling"},
     {"tokens"},
-    {"modalities", "networks", "quantizers", "losses", "metrics", "baselines"},
+    {"modalities", "networks", "quantizers", "losses", "metrics", "baselines", "meshtokens"},
     {"data"},
     {"recipe"},
     {"tokenizer"},

@@ -29,6 +29,7 @@ PACKAGES = {
     "discriminator": "losses",
     "metric": "metrics",
     "baseline": "baselines",
+    "meshtokens": "meshtokens",
 }
 """Kind of component -> the sub-package of tokkit that holds tokkit's own."""
 
