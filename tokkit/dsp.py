@@ -8,15 +8,15 @@ from collections.abc import Iterable, Iterator
 from fractions import Fraction
 
 import numpy as np
-import scipy.signal
 import torch
 import torch.nn.functional as F
-import torchaudio
 from torch import Tensor
 
 MAX_RATIO_TERM = 1000
 """Rates whose reduced ratio has larger terms (44101 : 24000) are resampled at the nearest ratio of smaller ones: off by under 1e-6."""
 _ZERO_CROSSINGS = 64
+_HERTZ_PER_MEL, _LINEAR_MELS, _LOG_STEP = 200 / 3, 15.0, math.log(6.4) / 27
+"""Slaney's mel scale: linear below 1000 Hz, the 15th mel, and logarithmic above."""
 GATE_SECONDS = 0.4
 SILENCE_LUFS = -70.0
 
@@ -41,10 +41,14 @@ def stft(signal: Tensor, window: int, hop: int) -> Tensor:
 
 @functools.lru_cache(maxsize=64)
 def mel_basis(sample_rate: int, window: int, mels: int) -> Tensor:
-    """librosa's mel filters (Slaney scale and norm) from 0 Hz to half the sample rate: [window // 2 + 1, mels]."""
-    return torchaudio.functional.melscale_fbanks(
-        window // 2 + 1, 0.0, sample_rate / 2, mels, sample_rate, norm="slaney", mel_scale="slaney"
-    )
+    """librosa's mel filters, triangles of area 1 on Slaney's scale, from 0 Hz to half the sample rate: [window // 2 + 1, mels]."""
+    top = _LINEAR_MELS + math.log(sample_rate / 2 / 1000) / _LOG_STEP if sample_rate >= 2000 else sample_rate / 2 / _HERTZ_PER_MEL
+    points = torch.linspace(0, top, mels + 2, dtype=torch.float64)
+    edges = torch.where(points < _LINEAR_MELS, points * _HERTZ_PER_MEL, 1000 * ((points - _LINEAR_MELS) * _LOG_STEP).exp())
+    bins = torch.linspace(0, sample_rate / 2, window // 2 + 1, dtype=torch.float64)[:, None]
+    low, middle, high = edges[:-2], edges[1:-1], edges[2:]
+    triangles = torch.minimum((bins - low) / (middle - low), (high - bins) / (high - middle)).clamp(min=0)
+    return (triangles * 2 / (high - low)).float()
 
 
 def mel_magnitude(signal: Tensor, sample_rate: int, window: int, mels: int) -> Tensor:
@@ -94,6 +98,8 @@ def resample_blocks(blocks: Iterable[Tensor], old: int, new: int) -> Iterator[Te
 
 @functools.lru_cache(maxsize=16)
 def _resampler(down: int, up: int) -> torch.nn.Module:
+    import torchaudio
+
     return torchaudio.transforms.Resample(
         down,
         up,
@@ -117,6 +123,8 @@ class LoudnessMeter:
 
     def add(self, block: Tensor) -> None:
         """Go on with [C, n]."""
+        import scipy.signal
+
         values = block.double().cpu().numpy()
         for index, (b, a) in enumerate(self.filters):
             state = self.states[index]
