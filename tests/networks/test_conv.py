@@ -134,3 +134,28 @@ def test_refuses_options_that_cannot_be(options: dict[str, Any], message: str) -
     for kind in ("encoder", "decoder"):
         with pytest.raises(InputError, match=message):
             registry.build(kind, "conv", **TINY | options)
+
+
+@pytest.mark.parametrize("rank", [1, 2])
+def test_without_groups_a_tile_is_coded_as_the_whole(rank: int) -> None:
+    """20 pixels beside the border are more than the receptive field of this network."""
+    torch.manual_seed(0)
+    encoder = ConvEncoder(width=4, multipliers=(1, 1), blocks=1, dim=3, groups=None, attention=False, rank=rank, channels=1)
+    size, margin = 88, 20
+    whole = torch.rand(1, 1, *[size] * rank)
+    with torch.no_grad():
+        latents, grid = encoder(whole)
+        inner = slice(0, size // 2 + 2 * margin)
+        tile, tile_grid = encoder(whole[(..., *[inner] * rank)])
+    core = slice(0, size // 4 + margin // 2)
+    expected = latents.transpose(1, 2).unflatten(2, grid)[(..., *[core] * rank)]
+    found = tile.transpose(1, 2).unflatten(2, tile_grid)[(..., *[core] * rank)]
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_position_norm_by_hand() -> None:
+    norm = layers.PositionNorm(2)
+    with torch.no_grad():
+        norm.weight[1] = 10.0
+    values = norm(torch.tensor([3.0, 4.0]).view(1, 2, 1, 1)).flatten()
+    torch.testing.assert_close(values, torch.tensor([3.0, 40.0]) / 12.5**0.5)

@@ -35,7 +35,8 @@ Rank = Literal[1, 2, 3]
 class ConvEncoder(Encoder):
     """Residual convolutions, halving the size between levels, attention at the lowest (https://arxiv.org/abs/2406.06525).
 
-    The defaults are LlamaGen's VQ-16 (29.3 M parameters). Group norms look at the whole picture: crops and tiles of it give other codes.
+    The defaults are LlamaGen's VQ-16 (29.3 M parameters). Group norms look at the whole picture: crops and tiles of it give other codes;
+    `groups=None` does not.
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class ConvEncoder(Encoder):
         blocks: int = 2,
         dim: int = 256,
         attention: bool = True,
-        groups: int = 32,
+        groups: int | None = 32,
         patch: int = 1,
         rank: Rank = 2,
     ):
@@ -59,7 +60,8 @@ class ConvEncoder(Encoder):
             blocks: residual blocks a level.
             dim: D of the latents.
             attention: self-attention after the residual blocks of the lowest level. Its cost grows with the square of the cells.
-            groups: of the group norms; must divide every level's channels.
+            groups: of the group norms; must divide every level's channels. None: norms over the channels of each position alone, so that
+                crops and tiles are coded as the whole is (without attention).
             patch: fold patch x patch pixels into channels before the first convolution. At 2 or 4 a step costs a fraction.
             rank: spatial axes of the input.
 
@@ -104,7 +106,7 @@ class ConvDecoder(Decoder):
         blocks: int = 3,
         dim: int = 256,
         attention: bool = True,
-        groups: int = 32,
+        groups: int | None = 32,
         patch: int = 1,
         rank: Rank = 2,
         adaptive_norm: bool = False,
@@ -118,7 +120,8 @@ class ConvDecoder(Decoder):
             blocks: residual blocks a level; LlamaGen's decoder has one more than its encoder.
             dim: D of the latents.
             attention: self-attention after the residual blocks of the lowest level.
-            groups: of the group norms; must divide every level's channels.
+            groups: of the group norms; must divide every level's channels. None: norms over the channels of each position alone, so that
+                crops and tiles are coded as the whole is (without attention).
             patch: each cell of the last convolution holds patch x patch pixels.
             rank: spatial axes of the output.
             adaptive_norm: before each level, a group norm whose scale and shift come from the latents (MAGVIT-v2).
@@ -170,14 +173,14 @@ def _widths(width: int, multipliers: tuple[int, ...], blocks: int, dim: int, pat
     return [width * multiplier for multiplier in multipliers]
 
 
-def _level(rank: int, width_in: int, width_out: int, blocks: int, groups: int, attention: bool) -> Iterator[nn.Module]:
+def _level(rank: int, width_in: int, width_out: int, blocks: int, groups: int | None, attention: bool) -> Iterator[nn.Module]:
     for block in range(blocks):
         yield ResBlock(rank, width_out if block else width_in, width_out, groups)
         if attention:
             yield Attention(width_out, groups)
 
 
-def _middle(rank: int, width: int, groups: int, attention: bool) -> Iterator[nn.Module]:
+def _middle(rank: int, width: int, groups: int | None, attention: bool) -> Iterator[nn.Module]:
     yield ResBlock(rank, width, width, groups)
     if attention:
         yield Attention(width, groups)

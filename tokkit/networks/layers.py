@@ -69,12 +69,36 @@ class GroupNorm(nn.GroupNorm):
         return (inputs.float() * scale.reshape(shape) + shift.reshape(shape)).to(inputs.dtype)
 
 
-class NormSwish(nn.Module):
-    """GroupNorm then swish: one fused kernel under torch.compile."""
+class PositionNorm(nn.Module):
+    """RMS norm over the channels of each position alone (https://arxiv.org/abs/1910.07467).
 
-    def __init__(self, width: int, groups: int):
+    Nothing beyond the receptive field of the convolutions reaches an output, so crops and tiles are coded as the whole is; and with
+    channels_last a position's channels lie side by side, which group norms have to gather from everywhere.
+    """
+
+    def __init__(self, width: int, *, affine: bool = True):
         super().__init__()
-        self.norm = GroupNorm(groups, width)
+        self.weight = nn.Parameter(torch.ones(width)) if affine else None
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        values = inputs.float()
+        scale = (values.square().mean(1, keepdim=True) + 1e-6).rsqrt()
+        if self.weight is not None:
+            scale = scale * self.weight.view(-1, *[1] * (inputs.ndim - 2))
+        return (values * scale).to(inputs.dtype)
+
+
+def norm(width: int, groups: int | None, *, affine: bool = True) -> nn.Module:
+    """Group norm; `PositionNorm` where there are no groups."""
+    return PositionNorm(width, affine=affine) if groups is None else GroupNorm(groups, width, affine=affine)
+
+
+class NormSwish(nn.Module):
+    """A norm, then swish: one fused kernel under torch.compile."""
+
+    def __init__(self, width: int, groups: int | None):
+        super().__init__()
+        self.norm = norm(width, groups)
 
     def forward(self, inputs: Tensor) -> Tensor:
         return F.silu(self.norm(inputs))
@@ -83,7 +107,7 @@ class NormSwish(nn.Module):
 class ResBlock(nn.Module):
     """Norm, swish, convolution, twice, around a shortcut (1x1 convolution where the width changes)."""
 
-    def __init__(self, rank: int, width_in: int, width_out: int, groups: int):
+    def __init__(self, rank: int, width_in: int, width_out: int, groups: int | None):
         super().__init__()
         self.norm1 = NormSwish(width_in, groups)
         self.conv1 = conv(rank, width_in, width_out, 3)
@@ -99,10 +123,10 @@ class ResBlock(nn.Module):
 class Attention(nn.Module):
     """Self-attention over all cells, with heads of 64 channels where those divide the width (VQGAN's has one head; as many parameters)."""
 
-    def __init__(self, width: int, groups: int):
+    def __init__(self, width: int, groups: int | None):
         super().__init__()
         self.heads = width // HEAD_WIDTH if width % HEAD_WIDTH == 0 else 1
-        self.norm = GroupNorm(groups, width)
+        self.norm = norm(width, groups)
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
 
@@ -141,9 +165,9 @@ class AdaptiveNorm(nn.Module):
     The adaptive group normalization of MAGVIT-v2 (https://arxiv.org/abs/2310.05737), in the form Open-MAGVIT2 gives it.
     """
 
-    def __init__(self, width: int, groups: int, latent_dim: int):
+    def __init__(self, width: int, groups: int | None, latent_dim: int):
         super().__init__()
-        self.norm = GroupNorm(groups, width, affine=False)
+        self.norm = norm(width, groups, affine=False)
         self.scale = nn.Linear(latent_dim, width)
         self.shift = nn.Linear(latent_dim, width)
 

@@ -26,7 +26,8 @@ def look(tokenizer: Tokenizer, held_out: Source, metrics: Sequence[Metric], out:
     if isinstance(held_out[0], FieldBatch):
         return look_at_fields(tokenizer, held_out, limit)
     originals = torch.stack([held_out[index] for index in range(min(limit, len(held_out)))])
-    parts = [tokenizer(part.to(tokenizer.device)).reconstruction.float() for part in originals.split(SHOWN)]
+    with torch.compiler.set_stance("force_eager"):  # compiling for other sizes would take longer than looking
+        parts = [tokenizer(part.to(tokenizer.device)).reconstruction.float() for part in originals.split(SHOWN)]
     reconstructions = modality.denormalize(modality.normalize(torch.cat(parts))).cpu()
     sheet = side_by_side(modality, originals[:SHOWN], reconstructions[:SHOWN])
     modality.write(out / "samples" / f"step-{step:08d}{modality.output_suffix}", sheet, force=True)
