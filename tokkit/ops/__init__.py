@@ -8,6 +8,7 @@ tensors only. Names load on first use, so `tokkit.ops.bitpack.codec` imports wit
 import sys
 from importlib import import_module
 from types import ModuleType
+from typing import Any
 
 _HOMES = {
     "Lookup": "codebook_lookup",
@@ -45,7 +46,7 @@ class _Ops(ModuleType):
 sys.modules[__name__].__class__ = _Ops
 
 
-def __getattr__(name: str) -> object:
+def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'tokkit.ops' has no attribute {name!r}; it has {', '.join(__all__)}")
     return getattr(import_module(f"tokkit.ops.{_HOMES[name]}"), name)

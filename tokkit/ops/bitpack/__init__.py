@@ -4,13 +4,14 @@
 """
 
 from importlib import import_module
+from typing import Any
 
 _TENSOR_OPS = ("bitpack", "bitunpack", "pack_signs", "unpack_signs")
 
 __all__ = list(_TENSOR_OPS)
 
 
-def __getattr__(name: str) -> object:
+def __getattr__(name: str) -> Any:
     if name not in _TENSOR_OPS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(_TENSOR_OPS)}")
     return getattr(import_module(f"{__name__}.tensors"), name)

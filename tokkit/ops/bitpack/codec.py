@@ -63,7 +63,7 @@ def unpack_bits_numpy(buffer: bytes | bytearray | memoryview | np.ndarray, width
     if count is None:
         if np.ndim(widths) == 0:
             raise InputError("one width for all values needs a count, got none")
-        count = len(widths)
+        count = np.size(widths)
     return unpack_rows(data[None], widths, count)[0]
 
 

@@ -1,5 +1,8 @@
 """Bit packing on a GPU, one pass: a thread makes one byte from the values whose bits it holds, or one value from its bytes."""
 
+# mypy: disable-error-code="no-untyped-def"
+# (the arguments of a kernel are Triton's values, which have no Python type)
+
 from functools import lru_cache
 
 import numpy as np
@@ -92,9 +95,8 @@ def _tables(widths: tuple[int, ...], count: int, device: torch.device) -> tuple[
     first = np.searchsorted(starts[1:], np.arange(size) * 8, side="right")
     last = np.searchsorted(starts[:-1], np.minimum(np.arange(size) * 8 + 7, starts[-1] - 1), side="right") - 1
     most = int((last - first).max()) + 1 if size else 0
-    to = {"dtype": torch.int64, "device": device}
     longest = int(((starts[:-1] % 8 + width + 7) // 8).max()) if count else 0
-    return torch.tensor(starts, **to), torch.tensor(first, **to), size, most, longest
+    return torch.from_numpy(starts).to(device), torch.from_numpy(first).to(device), size, most, longest
 
 
 def pack_triton(codes: Tensor, widths: tuple[int, ...]) -> Tensor:
