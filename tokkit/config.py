@@ -234,11 +234,10 @@ def _adapter(annotation: Any) -> pydantic.TypeAdapter[Any]:
 def _locate(node: Node, path: str, location: tuple[int | str, ...]) -> tuple[Where, str]:
     """Follow pydantic's location as far as it names members of the value (union branches do not)."""
     for step in location:
-        members = node.value
-        if (isinstance(members, list) and isinstance(step, int) and step < len(members)) or (isinstance(members, dict) and step in members):
-            node = members[step]
-        else:
+        members = dict(enumerate(node.value)) if isinstance(node.value, list) else node.value
+        if not isinstance(members, dict) or step not in members:
             continue
+        node = members[step]
         path = f"{path}.{step}"
     return node.where, path
 

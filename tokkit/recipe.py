@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import torch
 import yaml
@@ -122,7 +122,7 @@ class Evaluate:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """A checked recipe. Components are `Spec`s: `recipe.encoder.build()` makes one.
+    """A checked recipe. The components are annotated with what they build, and hold the `Spec` to build it: `recipe.part("encoder").build()`.
 
     Attributes:
         name: of the tokenizer, written into its token files.
@@ -161,6 +161,10 @@ class Recipe:
         problems.raise_if_any()
         return cls(**options or {})
 
+    def part(self, name: str) -> Spec:
+        """The component `name` ("encoder"), to build."""
+        return cast(Spec, getattr(self, name))
+
     def section(self, name: str) -> Any:
         """A section that the recipe may lack but the work at hand needs.
 
@@ -175,6 +179,11 @@ class Recipe:
     def to_yaml(self) -> str:
         """The whole recipe, defaults written out: what a checkpoint keeps."""
         return yaml.safe_dump(_plain(self), sort_keys=False, width=120)
+
+
+def specs(members: Iterable[object]) -> list[Spec]:
+    """The members of a list of components, such as `recipe.losses`, to build."""
+    return [cast(Spec, member) for member in members]
 
 
 def _try_build(spec: Spec, path: str, places: dict[str, Where], problems: config.Problems) -> None:
@@ -196,6 +205,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return value
-
-
-__all__ = ["Adversarial", "Evaluate", "Recipe", "RecipeError", "Train"]

@@ -166,7 +166,7 @@ def signature(cls: type) -> inspect.Signature:
     Raises:
         RegistryError: an option is positional, un-annotated or swallowed by `**kwargs`.
     """
-    full = inspect.signature(cls.__init__, eval_str=True)
+    full = inspect.signature(inspect.getattr_static(cls, "__init__"), eval_str=True)
     options = list(full.parameters.values())[1:]
     for option in options:
         if option.kind is not option.KEYWORD_ONLY or option.annotation is option.empty:
@@ -182,7 +182,7 @@ def suggest(word: str, known: Iterable[str]) -> str:
 
 def _record_options(cls: type, kind: str, name: str) -> None:
     """Make instances remember the options they were built with (a Module's copies and pickles carry the record along)."""
-    original = cls.__init__
+    original: Callable[..., None] = inspect.getattr_static(cls, "__init__")
 
     @functools.wraps(original)
     def init(self: Any, **options: Any) -> None:
@@ -191,7 +191,7 @@ def _record_options(cls: type, kind: str, name: str) -> None:
             object.__setattr__(self, _SPEC, Spec(kind, name, recorded))
         original(self, **options)
 
-    cls.__init__ = init  # type: ignore[misc]
+    type.__setattr__(cls, "__init__", init)
 
 
 def _spec_or_value(value: Any) -> Any:

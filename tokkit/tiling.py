@@ -45,12 +45,14 @@ def map_tiles(function: Callable[[Tensor], Tensor], values: Tensor, *, tile: int
         raise InputError(f"tile={tile} and margin={margin} must be multiples of {down}, and the tile positive")
     axes = [list(spans(length, tile, margin)) for length in values.shape[2:]]
     result: Tensor | None = None
+    everything = (slice(None), slice(None))
     for place in itertools.product(*axes):
-        part = function(values[(..., *(span.seen for span in place))])
+        part = function(values[(*everything, *(span.seen for span in place))])
         if result is None:
             result = part.new_empty((*part.shape[:2], *(length * up // down for length in values.shape[2:])))
         inner = tuple(_scaled(span.core, span.seen.start, up, down) for span in place)
-        result[(..., *(_scaled(span.core, 0, up, down) for span in place))] = part[(..., *inner)]
+        outer = tuple(_scaled(span.core, 0, up, down) for span in place)
+        result[(*everything, *outer)] = part[(*everything, *inner)]
     return function(values) if result is None else result
 
 

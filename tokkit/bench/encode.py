@@ -52,7 +52,7 @@ def measure_encode(tokenizer: Tokenizer, folder: Path, options: EncodeOptions, *
         alone = len(samples) / _time(lambda: _encode_only(tokenizer, waiting, options.batch_size))
         out = Path(tempfile.mkdtemp())
         try:
-            whole = len(samples) / _time(lambda out=out: encode_files(tokenizer, [folder], out / "tokens", options))  # type: ignore[misc]
+            whole = len(samples) / _time(lambda out=out: encode_files(tokenizer, [folder], out / "tokens", options))
         finally:
             shutil.rmtree(out)
         if run:

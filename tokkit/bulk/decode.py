@@ -67,7 +67,7 @@ class _Place(NamedTuple):
     """Where one sample lies, and the name of its result."""
 
     file: Path
-    index: int
+    sample: int
     name: str
 
 
@@ -96,7 +96,7 @@ def _batched(work: Iterable[tuple[_Place, Path]], batch_size: int, failures: lis
         with TokenReader(file) as reader:
             for place, path in members:
                 try:
-                    tokens = reader[place.index]
+                    tokens = reader[place.sample]
                 except TokenFileError as error:
                     failures.append(Failure(place.name, str(error)))
                     continue

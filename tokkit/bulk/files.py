@@ -33,7 +33,7 @@ def find_jobs(inputs: Sequence[str | Path], suffixes: Iterable[str]) -> list[Job
         InputError: an input is not there, or a folder holds nothing that fits.
     """
     accepted = tuple(suffixes)
-    jobs = []
+    jobs: list[Job] = []
     for given in map(Path, inputs):
         if given.is_dir():
             below = sorted(path for path in given.rglob("*") if path.suffix.lower() in accepted and path.is_file())

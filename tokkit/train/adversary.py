@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tokkit.losses.adversarial import LeCam, adaptive_weight, discriminator_loss, feature_matching, generator_loss
-from tokkit.recipe import Adversarial, Train
+from tokkit.recipe import Adversarial, Train, specs
 from tokkit.train.optim import clip_gradients, make_optimizer
 
 
@@ -19,8 +19,7 @@ class Adversary:
     def __init__(self, section: Adversarial, train: Train, device: torch.device, prepare: Callable[..., Any]):
         self.section = section
         self.train = train
-        module = nn.ModuleList(spec.build() for spec in section.discriminators)  # type: ignore[attr-defined]
-        everything = _All(module).to(device)
+        everything = _All(nn.ModuleList(spec.build() for spec in specs(section.discriminators))).to(device)
         self.module, self.optimizer = prepare(everything, make_optimizer(everything, train))
         self.lecam = LeCam().to(device) if section.lecam else None
         self.peak = section.lr or train.lr

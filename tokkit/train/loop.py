@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from accelerate import Accelerator
@@ -21,7 +21,8 @@ from tokkit.data.loader import batches
 from tokkit.errors import InputError, TokkitError
 from tokkit.metrics.codebook_usage import CodebookUsage
 from tokkit.modalities.base import FieldBatch
-from tokkit.recipe import Recipe
+from tokkit.recipe import Recipe, specs
+from tokkit.registry import Spec
 from tokkit.tokenizer import RECIPE_FILE, WEIGHTS_FILE, Tokenizer
 from tokkit.train import checkpoint
 from tokkit.train.adversary import Adversary
@@ -86,12 +87,14 @@ class Run:
         self.device = self.accelerator.device
         torch.manual_seed(self.options.seed)
         self.tokenizer = Tokenizer.from_recipe(recipe).to(self.device).train()
-        self.losses = nn.ModuleList(spec.build() for spec in recipe.section("losses")).to(self.device)
-        self.loss_names = [spec.name for spec in recipe.losses]  # type: ignore[attr-defined]
+        losses = specs(recipe.section("losses"))
+        self.losses = nn.ModuleList(spec.build() for spec in losses).to(self.device)
+        self.loss_names = _distinct([spec.name for spec in losses])
         modality = self.tokenizer.modality
-        self.source = recipe.section("data").build().open(modality, split="train")
-        self.held_out = (recipe.evaluate.data or recipe.section("data")).build().open(modality, split="val")
-        self.metrics = [spec.build() for spec in recipe.evaluate.metrics]  # type: ignore[attr-defined]
+        data = recipe.section("data")
+        self.source = data.build().open(modality, split="train")
+        self.held_out = cast(Spec, recipe.evaluate.data or data).build().open(modality, split="val")
+        self.metrics = [spec.build() for spec in specs(recipe.evaluate.metrics)]
         self._set_memory_and_kernels()
         self.model, self.optimizer = self.accelerator.prepare(self.tokenizer, make_optimizer(self.tokenizer, self.options))
         self.adversary: Adversary | None = None
@@ -162,7 +165,8 @@ class Run:
             batch = batch.contiguous(memory_format=torch.channels_last)
         terms: dict[str, Tensor] = {}
         pairs = []
-        for part in self._parts(self.model, batch.chunk(self.options.accumulate)):
+        micro: Sequence[Tensor | FieldBatch] = batch.chunk(self.options.accumulate)
+        for part in self._parts(self.model, micro):
             weighted, pair = self._generator_terms(part)
             self._backward(weighted, terms)
             pairs.append(pair)
@@ -183,7 +187,9 @@ class Run:
         output = self.model(batch)
         modality = self.tokenizer.modality
         target, fake = modality.normalize(output.target), modality.normalize(output.reconstruction.float())
-        terms = {name: loss.weight * loss(target, fake) for name, loss in zip(self.loss_names, self.losses, strict=True)}
+        terms: dict[str, Tensor] = {}
+        for name, loss in zip(self.loss_names, self.losses, strict=True):
+            terms[name] = loss.weight * loss(target, fake)
         if self.adversary is not None and self.step >= self.adversary.section.start:
             with self.accelerator.autocast():
                 terms |= self.adversary.generator_terms(target, fake, _total(terms), self.tokenizer.decoder.last_layer)
@@ -196,7 +202,7 @@ class Run:
         """Gradients of one part's share of the batch, whose terms are added to the step's."""
         share = 1 / self.options.accumulate
         for name, value in weighted.items():
-            terms[name] = terms.get(name, 0.0) + value.detach() * share
+            terms[name] = terms.get(name, torch.zeros_like(value)) + value.detach() * share
         self.accelerator.backward(_total(weighted) * share)
 
     def _optimize(self, optimizer: Any, module: nn.Module, rate: float) -> Tensor:
@@ -240,7 +246,7 @@ class Run:
         values["samples_per_second"] = samples / seconds
         if self.accelerator.is_main_process:
             self.metrics_file.write(self.step, values)
-            shown = [*self.loss_names, "quantizer", "generator", "discriminator", "samples_per_second"]
+            shown: list[str] = [*self.loss_names, "quantizer", "generator", "discriminator", "samples_per_second"]
             self.bar.describe(self.step, {name: values[name] for name in shown if name in values})
         if self.options.trackers:
             self.accelerator.log(values, step=self.step)
@@ -303,6 +309,11 @@ class Run:
         if self.options.compile:
             self.tokenizer.encoder.compile()
             self.tokenizer.decoder.compile()
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """The names, numbered from the second on where one occurs again: two `mel` losses are two terms."""
+    return [f"{name}_{before + 1}" if (before := list(names[:index]).count(name)) else name for index, name in enumerate(names)]
 
 
 def _total(terms: dict[str, Tensor]) -> Tensor:
