@@ -11,10 +11,12 @@ import typer
 from tokkit.cli.bench import bench_app
 from tokkit.cli.compare import compare_command
 from tokkit.cli.decode import decode_command
+from tokkit.cli.demo import demo_command
 from tokkit.cli.encode import encode_command
 from tokkit.cli.eval import eval_command
 from tokkit.cli.inspect import inspect_command
 from tokkit.cli.list import list_command
+from tokkit.cli.prepare import prepare_command
 from tokkit.cli.train import train_command
 from tokkit.errors import InputError, RecipeError, RegistryError, TokenFileError, TokkitError
 
@@ -35,6 +37,8 @@ app.command("decode")(decode_command)
 app.command("eval")(eval_command)
 app.command("compare")(compare_command)
 app.add_typer(bench_app, name="bench")
+app.command("prepare")(prepare_command)
+app.command("demo")(demo_command)
 app.command("list")(list_command)
 app.command("inspect")(inspect_command)
 
