@@ -44,9 +44,10 @@ class Frame:
         low, high = points.min(axis=0), points.max(axis=0)
         sides = (high - low) / 2
         longest = sides.max()
-        center = ((low + high) / 2).astype(np.float32)
         halves = np.full(3, longest) if fit == "cube" else np.maximum(sides, longest / MOST_STRETCH)
-        halves = (halves / fill).astype(np.float32)
+        with np.errstate(over="ignore"):
+            center = ((low + high) / 2).astype(np.float32)
+            halves = (halves / fill).astype(np.float32)
         if not (halves > 0).all() or not np.isfinite([*center, *halves]).all():
             raise InputError(f"the bounding box reaches from {low.tolist()} to {high.tolist()}: too small or too large to work with")
         return cls((float(center[0]), float(center[1]), float(center[2])), (float(halves[0]), float(halves[1]), float(halves[2])))

@@ -29,7 +29,7 @@ def grouped(triangles: Array, groups: int, *, seed: int = 0) -> tuple[Array, Ind
     Returns:
         The triangles, turned where need be, and the group of each, int64 [F].
     """
-    label, _ = bodies(weld(triangles)[1])
+    label, _ = bodies(*weld(triangles))
     count = int(label.max()) + 1
     triangles = triangles.copy()
     parts = _split(label, count)

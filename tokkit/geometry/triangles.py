@@ -11,6 +11,7 @@ Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
 SMALLEST_AREA = 1e-12
 """Triangles below this share of the squared bounding box diagonal are taken for degenerate."""
+_SAME_ANGLE = 1e-6
 
 
 def normals_and_areas(triangles: Array) -> tuple[Array, Array]:
@@ -46,33 +47,57 @@ def directed_edges(faces: Indices) -> Indices:
     return np.stack([faces, np.roll(faces, -1, axis=1)], axis=2).reshape(-1, 2)
 
 
-def bodies(faces: Indices) -> tuple[Indices, NDArray[np.bool_]]:
+def bodies(vertices: Array, faces: Indices) -> tuple[Indices, NDArray[np.bool_]]:
     """The bodies that a mesh is made of.
 
-    Faces belong together across edges that exactly two of them share, so bodies which merely touch along an edge or at a corner are told
-    apart; where such a part alone would not be closed, it is everything that is connected by vertices instead.
+    Faces belong together across an edge that two of them share. Where more share it, those do between which a wedge of the inside lies,
+    so bodies that touch along an edge or a wall are told apart. Where such a part alone would not be closed, it is everything that is
+    connected by vertices instead.
 
     Returns:
         The body of each face, int64 [F], numbered from 0; and whether each body is closed, [bodies]: every edge is passed as often one way
         as the other, so that its winding number is a whole number everywhere.
     """
     edges = directed_edges(faces)
-    vertices = int(faces.max(initial=-1)) + 1
-    keys = edges.min(axis=1) * np.int64(vertices) + edges.max(axis=1)
+    keys = edges.min(axis=1) * np.int64(len(vertices)) + edges.max(axis=1)
     _, edge, count = np.unique(keys, return_inverse=True, return_counts=True)
-    owner = np.repeat(np.arange(len(faces)), 3)
-    shared = np.flatnonzero(count[edge] == 2)
-    pairs = owner[shared[np.argsort(edge[shared], kind="stable")]].reshape(-1, 2)
-    part = _connected(pairs, len(faces))
-    whole = _connected(edges, vertices)[faces[:, 0]]
+    order = np.argsort(edge, kind="stable")
+    two = order[count[edge[order]] == 2].reshape(-1, 2) // 3
+    many = np.split(order, np.cumsum(count)[:-1])
+    wedges = [pair for number in np.flatnonzero(count > 2) for pair in _wedges(vertices, faces, edges, many[number])]
+    part = _connected(np.concatenate([two, np.array(wedges, dtype=np.int64).reshape(-1, 2)]), len(faces))
+    whole = _connected(edges, len(vertices))[faces[:, 0]]
     label = np.where(_balanced(edges, edge, part)[part], part, len(faces) + whole)
     _, label = np.unique(label, return_inverse=True)
     return label.astype(np.int64), _balanced(edges, edge, label)
 
 
-def is_closed(faces: Indices) -> bool:
+def _wedges(vertices: Array, faces: Indices, edges: Indices, members: Indices) -> list[tuple[int, int]]:
+    """Of more than two faces at an edge: pairs of which one passes it upwards, the other downwards, with the inside between them.
+
+    Seen against the edge's direction (to the higher vertex), the inside is clockwise of a face that passes it upwards.
+    """
+    low, high = edges[members[0]].min(), edges[members[0]].max()
+    along = vertices[high] - vertices[low]
+    along = along / max(float(np.linalg.norm(along)), 1e-300)
+    third = vertices[faces[members // 3].sum(axis=1) - low - high] - vertices[low]
+    across = third - np.outer(third @ along, along)
+    side = np.cross(along, across[0])
+    angles = np.arctan2(across @ side, across @ across[0])
+    up = edges[members, 0] == low
+    free = {int(number): float(angle) for number, angle in zip(members[~up], angles[~up], strict=True)}
+    pairs = []
+    for number, angle in zip(members[up].tolist(), angles[up].tolist(), strict=True):
+        if free:
+            nearest = min(free, key=lambda other: (angle - free[other] - _SAME_ANGLE) % (2 * np.pi))
+            del free[nearest]
+            pairs.append((number // 3, nearest // 3))
+    return pairs
+
+
+def is_closed(triangles: Array) -> bool:
     """Whether every body is closed."""
-    return bool(bodies(faces)[1].all())
+    return bool(bodies(*weld(triangles))[1].all())
 
 
 def _connected(pairs: Indices, count: int) -> Indices:

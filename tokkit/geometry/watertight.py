@@ -56,7 +56,7 @@ def watertight(triangles: Array, *, resolution: int = RESOLUTION, epsilon: float
     triangles = cleaned(triangles)
     if not len(triangles):
         raise InputError("the mesh has no triangle with an area")
-    label, closed = bodies(weld(triangles)[1])
+    label, closed = bodies(*weld(triangles))
     open_faces = ~closed[label]
     if not open_faces.any():
         return Repaired(triangles)
