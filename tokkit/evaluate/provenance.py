@@ -23,11 +23,17 @@ def provenance() -> dict[str, Any]:
     """The record that goes into a result file."""
     return {
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "command": shlex.join(sys.argv),
+        "command": command(),
         "commit": commit(),
         "machine": machine(),
         "versions": versions(),
     }
+
+
+def command() -> str:
+    """The command line, the program by its name: where it is installed says nothing to others."""
+    program = Path(sys.argv[0])
+    return shlex.join(["tokkit" if program.name == "__main__.py" else program.name, *sys.argv[1:]])
 
 
 def commit() -> str | None:
