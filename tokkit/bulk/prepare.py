@@ -10,6 +10,7 @@ import os
 import tarfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -124,13 +125,13 @@ def prepare_files(
     with replacing(out / MANIFEST) as part:
         part.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
     summary = PrepareSummary()
-    with _pool(options.workers) as pool:
+    with _mapping(options.workers) as mapped:
         for number, start in enumerate(range(0, len(jobs), options.shard_size)):
             path, batch = out / f"shapes-{number:05d}.tar", jobs[start : start + options.shard_size]
             if path.exists():
                 _recall(path, summary)
             else:
-                _write_shard(path, pool.map(_Work(options), batch, chunksize=1), summary, progress)
+                _write_shard(path, mapped(_Work(options), batch), summary, progress)
             progress(start + len(batch))
     report = {"done": summary.done, "remeshed": summary.remeshed, "failures": [dataclasses.asdict(failure) for failure in summary.failures]}
     with replacing(out / REPORT) as part:
@@ -167,9 +168,16 @@ class _Work:
         return _Result(job.name, shape.to_bytes(), (solid.repaired.remeshed, solid.repaired.dropped))
 
 
-def _pool(workers: int) -> ProcessPoolExecutor:
-    count = workers or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else workers or os.cpu_count() or 1
-    return ProcessPoolExecutor(count, multiprocessing.get_context("spawn"))
+@contextmanager
+def _mapping(workers: int) -> Iterator[Callable[[_Work, list[Job]], Iterator[_Result]]]:
+    """`map` over so many processes; in this one when it is one."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    count = workers or cores
+    if count == 1:
+        yield map
+        return
+    with ProcessPoolExecutor(count, multiprocessing.get_context("spawn")) as pool:
+        yield pool.map
 
 
 def _write_shard(path: Path, results: Iterator[_Result], summary: PrepareSummary, progress: Callable[[int], object]) -> None:

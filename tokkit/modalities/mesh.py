@@ -183,11 +183,14 @@ class Mesh(Modality):
         Raises:
             InputError: something else.
         """
+        found = self._collect(inputs)
+        for position, sample in enumerate(found):
+            sample.name = sample.name or str(position)
+        return found
+
+    def _collect(self, inputs: Any) -> list[Sample]:
         if isinstance(inputs, list | tuple):
-            found = [sample for item in inputs for sample in self.samples(item)]
-            for position, sample in enumerate(found):
-                sample.name = sample.name or str(position)
-            return found
+            return [sample for item in inputs for sample in self._collect(item)]
         if isinstance(inputs, Sample):
             return [inputs]
         if isinstance(inputs, str | Path):
@@ -242,7 +245,8 @@ def to_trimesh(values: Tensor) -> Any:
 
 def from_trimesh(mesh: Any) -> Tensor:
     """The triangles of a trimesh.Trimesh as [9, F] float32."""
-    return torch.from_numpy(np.asarray(mesh.triangles, dtype=np.float32).reshape(-1, 9).T.copy())
+    with np.errstate(over="ignore"):
+        return torch.from_numpy(np.asarray(mesh.triangles, dtype=np.float32).reshape(-1, 9).T.copy())
 
 
 def _load(stream: BinaryIO, kind: str) -> Tensor:

@@ -1,0 +1,151 @@
+"""Preparing meshes, reading the shards, and a run of training from recipe to mesh."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from trimesh import creation
+from typer.testing import CliRunner
+
+import tokkit
+from tokkit.bulk.prepare import PrepareOptions, prepare_files
+from tokkit.cli.prepare import prepare_command
+from tokkit.data.loader import batches
+from tokkit.data.mesh_shards import MANIFEST
+from tokkit.data.shapes import Counts, Prepared
+from tokkit.errors import InputError
+from tokkit.geometry.shape import Solid
+from tokkit.modalities.base import FieldBatch
+from tokkit.recipe import Recipe
+from tokkit.tokenizer import Tokenizer
+from tokkit.train import train
+
+RECIPES = Path(__file__).parents[2] / "recipes" / "mesh"
+COUNTS = Counts(surface=200, sharp=60, near=80, volume=40)
+
+
+@pytest.fixture(scope="module")
+def meshes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("meshes")
+    creation.box(extents=(1, 2, 3)).export(folder / "box.obj")
+    (folder / "below").mkdir()
+    creation.icosphere(2).export(folder / "below" / "ball.stl")
+    (folder / "broken.obj").write_bytes(b"v 0 0 0\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def shards(meshes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("shards")
+    summary = prepare_files([meshes], out, PrepareOptions(counts=COUNTS, layers=2, workers=1, shard_size=2))
+    assert (summary.done, summary.skipped) == (2, 0) and [failure.name for failure in summary.failures] == ["broken.obj"]
+    return out
+
+
+def test_distances_of_a_prepared_ball_are_negative_inside() -> None:
+    shape = Prepared.of(Solid.of(np.asarray(creation.icosphere(4).triangles), fill=0.95), COUNTS, layers=1)
+    radius = np.linalg.norm(shape.queries / 32767, axis=1)
+    assert shape.distances.dtype == np.float16 and np.abs(shape.distances[:, 0] - (radius - 0.95)).max() < 0.012
+    assert ((shape.distances[:, 0] < 0) == (radius < 0.95))[np.abs(radius - 0.95) > 0.01].all()
+    again = Prepared.from_bytes(shape.to_bytes(), "x")
+    assert np.array_equal(again.queries, shape.queries) and np.array_equal(again.sharp_groups, shape.sharp_groups)
+    with pytest.raises(InputError, match="x: not a prepared shape"):
+        Prepared.from_bytes(shape.to_bytes()[:-20], "x")
+
+
+def test_prepare_resumes_and_refuses(meshes: Path, shards: Path) -> None:
+    options = PrepareOptions(counts=COUNTS, layers=2, workers=1, shard_size=2)
+    with pytest.raises(InputError, match="--resume"):
+        prepare_files([meshes], shards, options)
+    first = (shards / "shapes-00000.tar").read_bytes()
+    (shards / "shapes-00001.tar").unlink()
+    resumed = PrepareOptions(counts=COUNTS, layers=2, workers=1, shard_size=2, resume=True)
+    summary = prepare_files([meshes], shards, resumed)
+    assert (summary.done, summary.skipped) == (2, 2) and len(summary.failures) == 1
+    assert (shards / "shapes-00000.tar").read_bytes() == first
+    with pytest.raises(InputError, match="other options"):
+        prepare_files([meshes], shards, PrepareOptions(counts=COUNTS, layers=1, workers=1, shard_size=2, resume=True))
+    manifest = json.loads((shards / MANIFEST).read_text())
+    assert manifest["sign"] == "negative inside" and manifest["remesh"]["epsilon_cells"] == 2
+    assert json.loads((shards / "report.json").read_text())["failures"][0]["name"] == "broken.obj"
+
+
+def test_shards_as_data(shards: Path) -> None:
+    modality = tokkit.build("modality", "mesh", points=128, layers=2)
+    source = tokkit.build("data", "mesh_shards", path=str(shards), queries=50).open(modality)
+    assert len(source) == 2 and sorted(source.sample(i).name for i in range(2)) == ["below/ball.stl", "box.obj"]
+    example = source[0]
+    assert isinstance(example, FieldBatch) and [tuple(part.shape) for part in example] == [(7, 128), (50, 3), (50, 2)]
+    assert torch.equal(source[0].queries, example.queries) and torch.equal(source.draw(0, 3).inputs, source.draw(0, 3).inputs)
+    assert not torch.equal(source.draw(0, 3).inputs, source.draw(0, 4).inputs)
+    batch = next(batches(source, batch_size=2))
+    assert isinstance(batch, FieldBatch) and batch.inputs.shape == (2, 7, 128)
+    sample = source.sample(0)
+    assert torch.equal(modality.network_input(sample), sample.values)
+    for options, message in (({"layers": 1}, "layers=2"), ({"layers": 2, "fit": "box"}, "fit=cube")):
+        with pytest.raises(InputError, match=message):
+            tokkit.build("data", "mesh_shards", path=str(shards)).open(tokkit.build("modality", "mesh", **options))
+    many = tokkit.build("modality", "mesh", points=5000, layers=2)
+    with pytest.raises(InputError, match="prepared with --surface 200"):
+        tokkit.build("data", "mesh_shards", path=str(shards)).open(many)[0]
+    with pytest.raises(InputError, match="tokkit prepare"):
+        tokkit.build("data", "mesh_shards", path=str(shards / "none")).open(modality)
+    with pytest.raises(InputError, match="modality is image"):
+        tokkit.build("data", "mesh_shards", path=str(shards)).open(tokkit.build("modality", "image"))
+
+
+def test_turned_examples_are_the_same_shape() -> None:
+    """A box 1 x 2 x 3: whatever the turn, the distance of every query to the turned box is the stored one."""
+    shape = Prepared.of(Solid.of(np.asarray(creation.box(extents=(1, 2, 3)).triangles), fill=0.95), COUNTS, layers=1)
+    modality = tokkit.build("modality", "mesh", points=100)
+    sides = set()
+    for seed in range(12):
+        inputs, queries, targets = shape.example(modality, 120, np.random.default_rng(seed), turn=True)
+        half = inputs[:3].abs().max(1).values
+        sides.add(tuple(half.round(decimals=1).tolist()))
+        outside = queries.abs() - half
+        expected = outside.clamp(min=0).norm(dim=1) + outside.max(1).values.clamp(max=0)
+        assert (expected - targets[:, 0]).abs().max() < 0.03
+        assert ((inputs[:3] / half[:, None] * inputs[3:6]).sum(0) > 0.9).all(), "normals turn along"
+    assert len(sides) > 3
+
+
+def test_command_line(meshes: Path, tmp_path: Path) -> None:
+    import typer
+
+    app = typer.Typer()
+    app.command()(prepare_command)
+    counts = ["--surface", "50", "--sharp", "20", "--near", "20", "--volume", "10"]
+    asked = [str(meshes), "-o", str(tmp_path / "out"), *counts, "--workers", "1"]
+    result = CliRunner().invoke(app, asked)
+    assert result.exit_code == 1 and "2 shapes" in result.stdout and "broken.obj" in result.output
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_recipes_load(path: Path) -> None:
+    recipe = Recipe.load(path)
+    assert recipe.modality.name == "mesh" and recipe.train is not None  # type: ignore[attr-defined]
+
+
+def test_payloads_of_the_recipes() -> None:
+    expected = {"smoke": 64, "vat-512B": 512, "vat-4KB": 4096, "vecset-vq": 768, "voxels-512B": 512}
+    for name, size in expected.items():
+        recipe = Recipe.load(RECIPES / f"{name}.yaml")
+        quantizer, options = recipe.quantizer.build(), recipe.encoder.options  # type: ignore[attr-defined]
+        latents = options["num_tokens"] if "num_tokens" in options else options["cells"] ** 3
+        assert quantizer.num_codes(latents) * quantizer.bits_per_token == 8 * size, name
+
+
+def test_smoke_from_recipe_to_mesh(tmp_path: Path) -> None:
+    recipe = Recipe.load(RECIPES / "smoke.yaml", ["train.log_every=10", "data.count=8"])
+    folder = train(recipe, tmp_path / "run", cpu=True)
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    losses = [line["tsdf"] for line in lines if "tsdf" in line]
+    assert losses[-1] < 0.9 * losses[0] and any("val/iou_queries" in line for line in lines)
+    tok = Tokenizer.from_pretrained(folder)
+    decoded = tok.decode_each(tok.encode(creation.box(extents=(1, 1, 1))))[0]
+    assert decoded.shape[0] == 9
