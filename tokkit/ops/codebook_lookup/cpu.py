@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tokkit.ops.codebook_lookup.reference import directions, reference_lookup
+from tokkit.ops.codebook_lookup.reference import directions
 
 _CELLS_A_CHUNK = 1 << 18
+_SETTLE_CELLS = 1 << 21
 _FAISS_ROWS = 8192
 _FAISS_WIDTH = 32
 
@@ -73,8 +74,20 @@ def cpu_lookup(x: Tensor, codebook: Tensor, metric: str, exact: bool) -> Tensor:
             doubtful.append(start + np.flatnonzero(~clear.numpy()))
     indices = torch.from_numpy(out)
     if doubtful and (again := torch.from_numpy(np.concatenate(doubtful))).numel():
-        indices[again] = reference_lookup(x[again], codebook, metric)
+        indices[again] = _settle(x[again].double(), codebook.double(), metric)
     return indices
+
+
+def _settle(x: Tensor, codebook: Tensor, metric: str) -> Tensor:
+    """The lowest of the codes that float64 cannot tell from the nearest. `[n, d]`, `[K, d]` float64 -> `[n]`."""
+    moved, codes, half = centred(x, codebook, metric)
+    slack = 2 * (x.shape[1] + 8) * 2.0**-53 * (moved.norm(dim=1, keepdim=True) * codes.norm(dim=1).max() + half.max())
+    rows = max(1, _SETTLE_CELLS // codebook.shape[0])
+    found = []
+    for part, room in zip(moved.split(rows), slack.split(rows), strict=True):
+        score = torch.addmm(half, part, codes.T, alpha=-1)
+        found.append((score <= score.amin(dim=1, keepdim=True) + room).to(torch.uint8).argmax(dim=1))
+    return torch.cat(found)
 
 
 def faiss_lookup(x: Tensor, codebook: Tensor, metric: str) -> Tensor:
