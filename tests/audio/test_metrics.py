@@ -20,7 +20,7 @@ from tokkit.metrics.base import Metric, MetricFailure
 from tokkit.modalities.audio import Audio
 
 NAMES = [name for name in tokkit.names("metric") if tokkit.registry.get("metric", name).modality == "audio"]  # type: ignore[attr-defined]
-SLOW = {"speaker_similarity_resemblyzer", "dnsmos_p835_ovrl", "dnsmos_p808", "visqol_speech_16k", "visqol_audio_48k"}
+SLOW = {"speaker_similarity_resemblyzer", "dnsmos_p835_ovrl", "dnsmos_p808", "visqol_speech_polynomial_16k", "visqol_audio_48k"}
 
 
 def metric(name: str, rate: int = 24000) -> Metric:

@@ -24,7 +24,10 @@ from tokkit.metrics.codebook_usage import CodebookUsage
 from tokkit.modalities.base import Modality, Sample
 from tokkit.tokenizer import Tokenizer
 
-DEFAULT_METRICS = {"image": ("psnr", "ssim", "lpips_alex")}
+DEFAULT_METRICS = {
+    "image": ("psnr", "ssim", "lpips_alex"),
+    "audio": ("mel_distance_22k", "stft_distance_22k", "si_sdr", "pesq_wb_16k", "stoi"),
+}
 """Modality -> what is measured when nothing is asked for; for another modality, all of its metrics."""
 
 
