@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from importlib import metadata
 from typing import Any, ClassVar
 
@@ -30,10 +31,9 @@ class Draco(Baseline):
             InputError: DracoPy is not installed.
         """
         try:
-            import DracoPy
+            self._draco: Any = importlib.import_module("DracoPy")
         except ImportError as error:
             raise InputError("baseline 'draco': needs the package DracoPy; pip install DracoPy") from error
-        self._draco: Any = DracoPy
 
     def encode(self, values: Tensor, quality: int) -> bytes:
         """A mesh [9, F] as a Draco file.

@@ -42,7 +42,7 @@ def prepare_command(
     options = PrepareOptions(
         counts=Counts(surface=surface, sharp=sharp, near=near, volume=volume),
         layers=layers,
-        fit=fit.value,  # type: ignore[arg-type]
+        fit=fit.value,
         seed=seed,
         workers=workers,
         shard_size=shard_size,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tokkit.geometry.frame import Fit, Frame
 from tokkit.geometry.parts import grouped
@@ -68,7 +70,7 @@ class Solid:
         return np.concatenate(rows)
 
 
-def shared_out(total: int, weights: Array) -> list[int]:
+def shared_out(total: int, weights: NDArray[Any]) -> list[int]:
     """`total` in whole numbers that are in proportion to the weights and add up to it."""
     reach = np.rint(np.cumsum(weights) / max(weights.sum(), 1e-300) * total).astype(int)
     return np.diff(reach, prepend=0).tolist()

@@ -141,7 +141,7 @@ def fans(faces: np.ndarray) -> list[list[int]]:
     heap = [(-count, vertex) for vertex, count in left.items()]
     heapq.heapify(heap)
     done = np.zeros(len(faces), dtype=bool)
-    result = []
+    result: list[list[int]] = []
     while heap:
         count, center = heapq.heappop(heap)
         if -count != left[center]:

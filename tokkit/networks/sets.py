@@ -14,6 +14,8 @@ from tokkit.networks.transformer import Shape
 class Fourier(nn.Module):
     """A place as itself and its sines and cosines at octaves from pi on: [..., 3] -> [..., 3 + 6 * frequencies], in fp32."""
 
+    bands: Tensor
+
     def __init__(self, frequencies: int):
         super().__init__()
         self.width = 3 + 6 * frequencies
