@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from statistics import mean
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 RECIPE = Path(__file__).with_name("demo.yaml")
 BASELINES = ("jpeg", "webp")
 LARGEST_STEPS = 20_000
-_TRIAL_STEPS = 12
+_TRIAL_STEPS, _WARM_UP_STEPS = 40, 8
 _SHOWN_SIDE = 256
 
 
@@ -103,7 +104,7 @@ def steps_that_fit(recipe: Recipe, seconds: float) -> int:
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         times.append(time.perf_counter() - before)
-    pace = sorted(times)[len(times) // 2]
+    pace = mean(times[_WARM_UP_STEPS:])
     return max(1, min(LARGEST_STEPS, int(seconds / pace)))
 
 
