@@ -7,7 +7,6 @@ import math
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -136,21 +135,16 @@ class Tokenizer(nn.Module):
 
     def forward(self, batch: Tensor | FieldBatch) -> TokenizerOutput:
         """Reconstruct [B, C, *spatial] in the public range, or the field of shapes at the batch's points, through the codes."""
-        if isinstance(batch, FieldBatch):
-            return self._forward_field(batch)
-        padded = pad_to_multiple(self.modality.normalize(batch), self.encoder.stride, rank=self.modality.rank)
-        latents, grid = self.encoder(padded)
+        inputs = batch.inputs if isinstance(batch, FieldBatch) else self.modality.normalize(batch)
+        latents, grid = self.encoder(pad_to_multiple(inputs, self.encoder.stride, rank=self.modality.rank))
         quantized = self.quantizer(self.to_quantizer(latents), grid)
         decoded = self.decoder(self.to_decoder(quantized.latents), grid)
-        reconstruction = self.modality.denormalize(crop(decoded, batch.shape[2:]), clamp=False)
-        return TokenizerOutput(reconstruction, batch, quantized.codes, quantized.loss, quantized.terms)
-
-    def _forward_field(self, batch: FieldBatch) -> TokenizerOutput:
-        assert isinstance(self.decoder, FieldDecoder)
-        latents, grid = self.encoder(batch.inputs)
-        quantized = self.quantizer(self.to_quantizer(latents), grid)
-        values = self.decoder.query(self.decoder(self.to_decoder(quantized.latents), grid), batch.queries)
-        return TokenizerOutput(values, batch.targets, quantized.codes, quantized.loss, quantized.terms)
+        if isinstance(batch, FieldBatch):
+            assert isinstance(self.decoder, FieldDecoder)
+            target, reconstruction = batch.targets, self.decoder.query(decoded, batch.queries)
+        else:
+            target, reconstruction = batch, self.modality.denormalize(crop(decoded, batch.shape[2:]), clamp=False)
+        return TokenizerOutput(reconstruction, target, quantized.codes, quantized.loss, quantized.terms)
 
     @torch.inference_mode()
     def encode(self, inputs: Any, *, num_tokens: int | None = None, levels: int | None = None) -> Tokens:
@@ -269,22 +263,12 @@ class Tokenizer(nn.Module):
         with self._autocast():
             decoded = self._decode_latents(self.quantizer.lookup(codes, tokens.grid), tokens.grid)
             if isinstance(self.decoder, FieldDecoder):
-                return self._surfaces(self.decoder, decoded, tokens)
+                surfaces = (self.modality.surface(field, device=self.device) for field in self.decoder.fields(decoded))
+                return [self.modality.restore(surface, extras) for surface, extras in zip(surfaces, tokens.extras, strict=True)]
         values = self.modality.denormalize(decoded.float())
         return [
             self.modality.restore(crop(sample, size) if size else sample, extras)
             for sample, size, extras in zip(values, tokens.sizes, tokens.extras, strict=True)
-        ]
-
-    def _surfaces(self, decoder: FieldDecoder, prepared: Tensor, tokens: Tokens) -> list[Tensor]:
-        """The samples that fields describe, one by one."""
-
-        def read(shape: Tensor, points: Tensor) -> Tensor:
-            return decoder.query(shape, points.unsqueeze(0).to(self.dtype))[0]
-
-        return [
-            self.modality.restore(self.modality.surface(partial(read, shape), device=self.device), extras)
-            for shape, extras in zip(prepared.split(1), tokens.extras, strict=True)
         ]
 
     def check_header(self, header: TokenHeader) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor, nn
@@ -96,3 +98,11 @@ class FieldDecoder(Decoder):
     def query(self, prepared: Tensor, points: Tensor) -> Tensor:
         """The field at points [B, M, 3] in [-1, 1]: [B, M, layers]."""
         raise NotImplementedError
+
+    def fields(self, prepared: Tensor) -> Iterator[Callable[[Tensor], Tensor]]:
+        """For every shape of a batch a function of points [M, 3] to values [M, layers]."""
+
+        def field(shape: Tensor, points: Tensor) -> Tensor:
+            return self.query(shape, points.unsqueeze(0).to(prepared.dtype))[0]
+
+        return (partial(field, shape) for shape in prepared.split(1))
