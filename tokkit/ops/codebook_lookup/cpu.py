@@ -55,7 +55,7 @@ def cpu_lookup(x: Tensor, codebook: Tensor, metric: str, exact: bool) -> Tensor:
     out = np.zeros(count, dtype=np.int64)
     moved, codes, half = centred(x, codebook, metric)
     columns = codes.T.contiguous()
-    rows = min(max(64, _CELLS_A_CHUNK // size), max(count, 1))
+    rows = min(max(128, _CELLS_A_CHUNK // size), max(count, 1))
     scores = torch.empty(rows, size)
     # A score is a sum of width + 1 products: each rounding is at most 2^-24 of |x| |c|, and two scores are compared.
     largest = codes.norm(dim=1).max()
