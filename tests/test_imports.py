@@ -12,10 +12,10 @@ ROOT = Path(__file__).parents[1] / "tokkit"
 ROWS = [
     {"errors"},
     {"registry"},
-    {"config", "weights", "files", "ops", "geometry", "dsp", "tiling"},
+    {"config", "weights", "files", "ops", "geometry", "dsp", "tiling", "devices", "fingerprint"},
     {"tokens"},
     {"modalities", "networks", "quantizers", "losses", "metrics", "baselines", "meshtokens"},
-    {"data"},
+    {"data", "prefixes"},
     {"recipe"},
     {"tokenizer"},
     {"streaming"},

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import safetensors
 import safetensors.torch
@@ -16,11 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from tokkit import registry
+from tokkit.devices import pick_device
 from tokkit.errors import InputError, TokenFileError
 from tokkit.files import replacing
+from tokkit.fingerprint import fingerprint
 from tokkit.modalities.base import FieldBatch, Modality, Sample
 from tokkit.modalities.padding import crop, pad_to_multiple, padded_size
-from tokkit.networks.base import Decoder, Encoder, FieldDecoder, Grid
+from tokkit.networks.base import Decoder, Encoder, FieldDecoder, GenerativeDecoder, Grid
+from tokkit.prefixes import Cut, Target, shortest
 from tokkit.quantizers.base import Quantizer
 from tokkit.recipe import Recipe
 from tokkit.tiling import from_channels, map_tiles, to_channels
@@ -42,6 +44,7 @@ class TokenizerOutput:
         codes: [B, N, Q] int64.
         loss: scalar, the quantizer's weighted loss.
         terms: its parts, for the log.
+        decoder_terms: the weighted losses that a decoder which generates brings itself; none for others.
     """
 
     reconstruction: Tensor
@@ -49,6 +52,7 @@ class TokenizerOutput:
     codes: Tensor
     loss: Tensor
     terms: dict[str, Tensor] = field(default_factory=dict)
+    decoder_terms: dict[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass
@@ -60,11 +64,12 @@ class Encoding:
     codes: Tensor
     grid: Grid
 
-    def finish(self, *, num_tokens: int | None = None, levels: int | None = None) -> Tokens:
+    def finish(self, *, num_tokens: int | None = None, levels: int | None = None, max_bits: int | None = None) -> Tokens:
         """Wait for the codes."""
         header = self.tokenizer.header(levels=levels)
+        cut = Cut(num_tokens, levels, max_bits)
         return Tokens(
-            codes=self.tokenizer.shortened(self.codes, num_tokens, levels).cpu(),
+            codes=cut.of(self.codes, self.grid, self.tokenizer.quantizer, self.tokenizer.name).cpu(),
             codebook_sizes=header.codebook_sizes,
             grid=self.grid,
             modality=header.modality,
@@ -136,30 +141,61 @@ class Tokenizer(nn.Module):
     def forward(self, batch: Tensor | FieldBatch) -> TokenizerOutput:
         """Reconstruct [B, C, *spatial] in the public range, or the field of shapes at the batch's points, through the codes."""
         inputs = batch.inputs if isinstance(batch, FieldBatch) else self.modality.normalize(batch)
-        latents, grid = self.encoder(pad_to_multiple(inputs, self.encoder.stride, rank=self.modality.rank))
+        padded = pad_to_multiple(inputs, self.encoder.stride, rank=self.modality.rank)
+        latents, grid = self.encoder(padded)
         quantized = self.quantizer(self.to_quantizer(latents), grid)
-        decoded = self.decoder(self.to_decoder(quantized.latents), grid)
+        decoder_terms: dict[str, Tensor] = {}
+        if self.training and isinstance(self.decoder, GenerativeDecoder):
+            decoded, decoder_terms = self.decoder.learn(self.to_decoder(quantized.latents), grid, padded)
+        else:
+            decoded = self.decoder(self.to_decoder(quantized.latents), grid)
         if isinstance(batch, FieldBatch):
             assert isinstance(self.decoder, FieldDecoder)
             target, reconstruction = batch.targets, self.decoder.query(decoded, batch.queries)
         else:
             target, reconstruction = batch, self.modality.denormalize(crop(decoded, batch.shape[2:]), clamp=False)
-        return TokenizerOutput(reconstruction, target, quantized.codes, quantized.loss, quantized.terms)
+        return TokenizerOutput(reconstruction, target, quantized.codes, quantized.loss, quantized.terms, decoder_terms)
+
+    @overload
+    def encode(
+        self, inputs: Any, *, num_tokens: int | None = None, levels: int | None = None, max_bits: int | None = None
+    ) -> Tokens: ...
+
+    @overload
+    def encode(
+        self, inputs: Any, *, target: str, num_tokens: int | None = None, levels: int | None = None, max_bits: int | None = None
+    ) -> list[Tokens]: ...
 
     @torch.inference_mode()
-    def encode(self, inputs: Any, *, num_tokens: int | None = None, levels: int | None = None) -> Tokens:
+    def encode(
+        self,
+        inputs: Any,
+        *,
+        target: str | None = None,
+        num_tokens: int | None = None,
+        levels: int | None = None,
+        max_bits: int | None = None,
+    ) -> Tokens | list[Tokens]:
         """Tokens of one input or of several of one size.
 
         Args:
             inputs: a path, a tensor [C, *spatial] or [B, C, *spatial] in the public range, an object the modality knows (a PIL image), or
                 a list of them. Inputs of several sizes: `encode_each`.
+            target: "psnr:28" keeps of each input as few leading tokens as reach that metric, and the result is a list with one `Tokens` an
+                input, since their lengths differ (the rule: `prefixes.shortest`). The other options then say how many it may keep at most.
             num_tokens: keep this many leading tokens, where the quantizer orders them.
             levels: keep this many leading codebooks of each token, where the quantizer is residual.
+            max_bits: keep as many leading tokens as this many payload bits an input hold.
 
         Raises:
             InputError: an input cannot be read, sizes differ, or the quantizer cannot shorten its codes.
         """
-        return self.encode_samples(self.modality.samples(inputs), num_tokens=num_tokens, levels=levels)
+        samples = self.modality.samples(inputs)
+        tokens = self.begin_encode(samples).finish(num_tokens=num_tokens, levels=levels, max_bits=max_bits)
+        if target is None:
+            return tokens
+        wanted = Target.parse(target, self.modality.name)
+        return shortest(tokens, [sample.values for sample in samples], wanted, self.quantizer, self.decode_each)
 
     def encode_each(
         self, inputs: Iterable[Any], *, batch_size: int = 16, num_tokens: int | None = None, levels: int | None = None
@@ -312,12 +348,7 @@ class Tokenizer(nn.Module):
         state = self.state_dict()
         key = tuple((tensor.data_ptr(), tensor._version) for tensor in state.values() if not tensor.is_inference())
         if self._fingerprint is None or self._fingerprint[0] != key:
-            digest = hashlib.sha256(repr(self._parts()).encode())
-            for name in sorted(state):
-                tensor = state[name].detach().cpu().contiguous()
-                digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-                digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
-            self._fingerprint = key, digest.hexdigest()[:32]
+            self._fingerprint = key, fingerprint(repr(self._parts()), state)
         return self._fingerprint[1]
 
     def save(self, folder: str | Path, *, recipe: Recipe | None = None, force: bool = False) -> None:
@@ -384,36 +415,3 @@ class Tokenizer(nn.Module):
 
     def _autocast(self) -> AbstractContextManager[Any]:
         return nullcontext() if self.precision == "fp32" else torch.autocast(self.device.type, DTYPES[self.precision])
-
-    def shortened(self, codes: Tensor, num_tokens: int | None, levels: int | None) -> Tensor:
-        """The leading tokens and codebooks of [B, N, Q]; raises InputError where the quantizer gives them no order."""
-        if num_tokens is not None:
-            if not self.quantizer.variable_length:
-                raise InputError(f"num_tokens={num_tokens}: the tokens of {self.name!r} have no order; train with the quantizer `nested`")
-            if not 1 <= num_tokens <= codes.shape[1]:
-                raise InputError(f"num_tokens={num_tokens} must be 1 to {codes.shape[1]}")
-            codes = codes[:, :num_tokens]
-        if levels is not None:
-            if not self.quantizer.variable_levels:
-                raise InputError(f"levels={levels}: the codebooks of {self.name!r} are not residual; train with `rvq`, say")
-            if not 1 <= levels <= codes.shape[2]:
-                raise InputError(f"levels={levels} must be 1 to {codes.shape[2]}")
-            codes = codes[..., :levels]
-        return codes
-
-
-def pick_device(device: str | torch.device) -> torch.device:
-    """A device that is there; "auto" is the GPU where there is one.
-
-    Raises:
-        InputError: the device is not there.
-    """
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        picked = torch.device(device)
-    except RuntimeError as error:
-        raise InputError(f"device {device!r}: not a device; use cpu, cuda, cuda:1 or auto") from error
-    if picked.type == "cuda" and not torch.cuda.is_available():
-        raise InputError(f"device {device!r}: this machine has no CUDA GPU that torch can use; use cpu or auto")
-    return picked

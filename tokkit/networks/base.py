@@ -80,6 +80,32 @@ class Decoder(nn.Module):
         return {}
 
 
+class GenerativeDecoder(Decoder):
+    """Base of decoders that draw one of the inputs which the latents allow, and so bring the loss that they learn by.
+
+    `forward` draws with the noise of `seed`: the same output for a sample alone and in any batch, on any device. In training the tokenizer
+    calls `learn` in its place.
+
+    Attributes:
+        seed: of the noise.
+    """
+
+    seed: int = 0
+
+    def learn(self, latents: Tensor, grid: Grid, target: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """One step of training on [B, N, D].
+
+        Args:
+            latents: [B, N, D], what `forward` takes.
+            grid: their arrangement.
+            target: [B, C, *spatial] in the networks' range, spatial = grid * stride.
+
+        Returns:
+            An estimate of the target [B, C, *spatial] that other losses can judge, and the decoder's own weighted losses by name.
+        """
+        raise NotImplementedError
+
+
 class FieldDecoder(Decoder):
     """Base of decoders that describe a shape as a field: `forward` prepares once a shape what `query` then reads at any points.
 

@@ -194,6 +194,7 @@ class Run:
             with self.accelerator.autocast():
                 terms |= self.adversary.generator_terms(target, fake, _total(terms), self.tokenizer.decoder.last_layer)
         terms["quantizer"] = output.loss
+        terms |= output.decoder_terms
         self.usage.update(output.codes)
         self._details = output.terms
         return terms, (target, fake.detach())

@@ -1,0 +1,24 @@
+"""Devices by name."""
+
+from __future__ import annotations
+
+import torch
+
+from tokkit.errors import InputError
+
+
+def pick_device(device: str | torch.device) -> torch.device:
+    """A device that is there; "auto" is the GPU where there is one.
+
+    Raises:
+        InputError: the device is not there.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        picked = torch.device(device)
+    except RuntimeError as error:
+        raise InputError(f"device {device!r}: not a device; use cpu, cuda, cuda:1 or auto") from error
+    if picked.type == "cuda" and not torch.cuda.is_available():
+        raise InputError(f"device {device!r}: this machine has no CUDA GPU that torch can use; use cpu or auto")
+    return picked
