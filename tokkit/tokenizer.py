@@ -75,7 +75,7 @@ class Encoding:
             modality=header.modality,
             tokenizer=header.tokenizer,
             fingerprint=header.fingerprint,
-            sizes=tuple(tuple(sample.values.shape[1:]) for sample in self.samples),
+            sizes=tuple(self.tokenizer.modality.stored_size(sample) for sample in self.samples),
             names=tuple(sample.name for sample in self.samples),
             sample_rate=header.sample_rate,
             extra_fields=header.extra_fields,

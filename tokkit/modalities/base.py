@@ -113,6 +113,10 @@ class Modality(ABC):
         """The spatial size of `network_input`."""
         return tuple(sample.values.shape[1:])
 
+    def stored_size(self, sample: Sample) -> tuple[int, ...]:
+        """The size that decoding has to restore, as token files hold it; () where there is none."""
+        return tuple(sample.values.shape[1:])
+
     def surface(self, field: Callable[[Tensor], Tensor], *, device: torch.device) -> Tensor:
         """Values of the sample that a decoder describes as a field.
 

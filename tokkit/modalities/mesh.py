@@ -213,6 +213,9 @@ class Mesh(Modality):
     def input_size(self, sample: Sample) -> tuple[int, ...]:
         return (self.points,)
 
+    def stored_size(self, sample: Sample) -> tuple[int, ...]:
+        return ()
+
     def surface(self, field: Callable[[Tensor], Tensor], *, device: torch.device) -> Tensor:
         triangles = isosurface(field, self.resolution, device=device)
         return torch.from_numpy(triangles.reshape(-1, 9).T.astype(np.float32))
