@@ -105,3 +105,40 @@ def _write(path: Path | None, result: dict[str, Any]) -> None:
         with replacing(path) as part:
             part.write_text(jsonlib.dumps(result, indent=1) + "\n", encoding="utf-8")
         print(path)
+
+
+@bench_app.command("stream")
+def bench_stream_command(
+    model: Annotated[Path, typer.Argument(help="Folder of a trained causal tokenizer of sound.")],
+    seconds: Annotated[float, typer.Option(min=0.1, help="Of generated sound.")] = 30.0,
+    threads: Annotated[int, typer.Option(min=1, help="That the processor's kernels use.")] = 2,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...; auto is the GPU where there is one.")] = "cpu",
+    precision: Annotated[Precision, typer.Option(help="Of the networks.")] = Precision.fp32,
+    json: Annotated[Path | None, typer.Option(help="Write the measurement.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a result that is there.")] = False,
+) -> None:
+    """Stream a sound frame by frame: real-time factor, latency, memory, and whether the codes are those of the whole.
+
+    tokkit bench stream runs/mimi --seconds 60 --json stream.json
+    """
+    import torch
+
+    from tokkit.bench.stream import describe, measure
+    from tokkit.files import refuse_overwrite, replacing
+    from tokkit.tokenizer import Tokenizer
+
+    if json is not None:
+        refuse_overwrite(json, force=force)
+    torch.set_num_threads(threads)
+    tokenizer = Tokenizer.from_pretrained(model, device=device, precision=precision.value)
+    report = measure(tokenizer, seconds=seconds)
+    for name in ("encode", "decode", "both"):
+        factor = getattr(report, name)
+        print(f"{name:<7} real-time factor {factor.mean:.3f}  p50 {factor.p50:.3f}  p95 {factor.p95:.3f}  p99 {factor.p99:.3f}")
+    print(f"latency {1000 * report.latency_seconds:.1f} ms, of which the frame {1000 * report.frame_seconds:.1f} ms")
+    print(f"state {report.state_bytes[0]:,} bytes a third of the way in, {report.state_bytes[1]:,} at the end")
+    print(f"codes equal to the whole's {report.codes_equal:.4%}, samples within {report.largest_difference:.1e}")
+    if json is not None:
+        with replacing(json) as part:
+            part.write_text(jsonlib.dumps(describe(report, tokenizer), indent=1) + "\n", encoding="utf-8")
+        print(json)
