@@ -14,7 +14,7 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $(STAMP)
 
 test: install lint
-	$(VENV)/bin/python -m pytest -m "not gpu" --durations=10
+	$(VENV)/bin/python -m pytest -m "not gpu" -n 2 --dist loadfile --durations=10
 
 lint: install
 	$(VENV)/bin/ruff check .
