@@ -100,7 +100,7 @@ def read(path: str | Path, problems: Problems) -> Node:
     deeper = below.value.pop("base", None)
     if deeper is not None:
         problems.add(deeper.where, "base", f"a base cannot have a base itself, and {base.value} does")
-    return merge(below, node)
+    return _merge_members(below, node)
 
 
 def merge(below: Node, above: Node) -> Node:
@@ -110,6 +110,10 @@ def merge(below: Node, above: Node) -> Node:
     below_name, above_name = (node.value.get("name") for node in (below, above))
     if above_name is not None and below_name is not None and above_name.value != below_name.value:
         return above
+    return _merge_members(below, above)
+
+
+def _merge_members(below: Node, above: Node) -> Node:
     joined = dict(below.value)
     for key, node in above.value.items():
         joined[key] = merge(joined[key], node) if key in joined else node

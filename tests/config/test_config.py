@@ -112,10 +112,12 @@ def test_overrides_change_values(tmp_path: Path) -> None:
 
 
 def test_a_base_is_joined_key_by_key_one_level_deep(tmp_path: Path) -> None:
-    write(tmp_path, GOOD, "base.yaml")
-    recipe = Recipe.load(write(tmp_path, "base: base.yaml\nquantizer: {name: lfq, bits: 4}\ntrain: {steps: 7}\n", "above.yaml"))
+    write(tmp_path, f"name: below\n{GOOD}", "base.yaml")
+    recipe = Recipe.load(
+        write(tmp_path, "base: base.yaml\nname: above\nquantizer: {name: lfq, bits: 4}\ntrain: {steps: 7}\n", "above.yaml")
+    )
     assert recipe.quantizer.options == {"bits": 4}  # type: ignore[attr-defined]
-    assert (recipe.section("train").steps, recipe.section("train").lr) == (7, 1e-4)
+    assert (recipe.name, recipe.section("train").steps, recipe.section("train").lr) == ("above", 7, 1e-4)
     deeper = write(tmp_path, "base: above.yaml\n", "deeper.yaml")
     with pytest.raises(RecipeError, match="a base cannot have a base itself"):
         Recipe.load(deeper)
