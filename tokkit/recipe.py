@@ -77,6 +77,7 @@ class Train:
         channels_last: memory layout of pictures on the GPU.
         log_every, sample_every, checkpoint_every: steps between lines of metrics.jsonl, reconstruction pictures, and checkpoints.
         trackers: accelerate's, such as "tensorboard".
+        init_from: folder of a trained tokenizer to start from. The new one may have more weights where they are zero at the start.
     """
 
     steps: Positive
@@ -99,6 +100,7 @@ class Train:
     sample_every: Positive = 1000
     checkpoint_every: Positive = 1000
     trackers: tuple[str, ...] = ()
+    init_from: str | None = None
 
     def __post_init__(self) -> None:
         if self.batch_size % self.accumulate:

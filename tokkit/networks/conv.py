@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any, Literal, cast
 
+import torch
 from torch import Tensor, nn
 
 from tokkit.errors import InputError
@@ -26,6 +27,7 @@ from tokkit.networks.layers import (
     depth_to_space,
     space_to_depth,
 )
+from tokkit.networks.noise import seeded_noise
 from tokkit.registry import register
 
 Rank = Literal[1, 2, 3]
@@ -95,7 +97,16 @@ class ConvEncoder(Encoder):
 
 @register("decoder", "conv")
 class ConvDecoder(Decoder):
-    """The mirror of the `conv` encoder (https://arxiv.org/abs/2406.06525). The defaults are LlamaGen's VQ-16 (42.4 M parameters)."""
+    """The mirror of the `conv` encoder (https://arxiv.org/abs/2406.06525). The defaults are LlamaGen's VQ-16 (42.4 M parameters).
+
+    With `noise` it is WeTok's generative decoder (https://arxiv.org/abs/2508.05599): noise joins the latents, new noise in training, that
+    of `seed` in eval mode, so that a sample decodes to the same whatever its batch.
+
+    Attributes:
+        seed: of the noise; may be set at any time.
+    """
+
+    seed: int = 0
 
     def __init__(
         self,
@@ -111,6 +122,7 @@ class ConvDecoder(Decoder):
         rank: Rank = 2,
         adaptive_norm: bool = False,
         upsample: Literal["nearest", "shuffle"] = "nearest",
+        noise: bool = False,
     ):
         """
         Args:
@@ -126,6 +138,8 @@ class ConvDecoder(Decoder):
             rank: spatial axes of the output.
             adaptive_norm: before each level, a group norm whose scale and shift come from the latents (MAGVIT-v2).
             upsample: nearest neighbour and convolution, or convolution and depth-to-space (Open-MAGVIT2).
+            noise: the first convolution sees standard normal noise of the latents' shape beside them, through weights that are zero at the
+                start: what it decodes then is what it decodes without. `train.init_from` starts it from a stage without noise.
 
         Raises:
             InputError: an option is not positive, or `groups` does not divide a level.
@@ -135,6 +149,7 @@ class ConvDecoder(Decoder):
         self.channels, self.dim, self.rank, self.patch = channels, dim, rank, patch
         self.stride = patch * 2 ** (len(multipliers) - 1)
         self.stem = conv(rank, dim, widths[0], 3)
+        self.noise_stem = _zero_conv(rank, dim, widths[0]) if noise else None
         self.middle = nn.Sequential(*_middle(rank, widths[0], groups, attention))
         upsampler = {"nearest": Upsample, "shuffle": ShuffleUpsample}[upsample]
         self.levels = nn.ModuleList()
@@ -149,11 +164,21 @@ class ConvDecoder(Decoder):
         self.head = nn.Sequential(NormSwish(widths[-1], groups), conv(rank, widths[-1], channels * patch**rank, 3))
 
     def forward(self, latents: Tensor, grid: Grid) -> Tensor:
-        hidden = self.middle(self.stem(latents.transpose(1, 2).unflatten(2, grid)))
+        cells = latents.transpose(1, 2).unflatten(2, grid)
+        hidden = self.stem(cells)
+        if self.noise_stem is not None:
+            hidden = hidden + self.noise_stem(self._noise(cells))
+        hidden = self.middle(hidden)
         for index, level in enumerate(self.levels):
             hidden = level(self.norms[index](hidden, latents) if self.norms else hidden)
         pixels = self.head(hidden)
         return depth_to_space(pixels, self.patch) if self.patch > 1 else pixels
+
+    def _noise(self, cells: Tensor) -> Tensor:
+        if self.training:
+            return torch.randn_like(cells)
+        seeds = torch.full((1,), self.seed, device=cells.device)
+        return seeded_noise(seeds, tuple(cells.shape[1:])).to(cells.dtype).expand(cells.shape)
 
     @property
     def last_layer(self) -> nn.Parameter:
@@ -171,6 +196,14 @@ def _widths(width: int, multipliers: tuple[int, ...], blocks: int, dim: int, pat
         if value < 1:
             raise InputError(f"conv: {name} must be positive, got {multipliers if name == 'multipliers' else value}")
     return [width * multiplier for multiplier in multipliers]
+
+
+def _zero_conv(rank: int, width_in: int, width_out: int) -> nn.Module:
+    """The columns that a convolution grows by when noise is put beside its input: zero, and no bias of their own."""
+    grown = conv(rank, width_in, width_out, 3)
+    nn.init.zeros_(grown.get_parameter("weight"))
+    grown.register_parameter("bias", None)
+    return grown
 
 
 def _level(rank: int, width_in: int, width_out: int, blocks: int, groups: int | None, attention: bool) -> Iterator[nn.Module]:

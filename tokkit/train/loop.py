@@ -30,6 +30,7 @@ from tokkit.train.ema import Average
 from tokkit.train.log import METRICS_FILE, Bar, MetricsFile
 from tokkit.train.look import look
 from tokkit.train.optim import clip_gradients, learning_rate, make_optimizer, set_learning_rate
+from tokkit.train.start import start_from
 
 T = TypeVar("T")
 
@@ -86,7 +87,10 @@ class Run:
         )
         self.device = self.accelerator.device
         torch.manual_seed(self.options.seed)
-        self.tokenizer = Tokenizer.from_recipe(recipe).to(self.device).train()
+        self.tokenizer = Tokenizer.from_recipe(recipe)
+        if self.options.init_from is not None:
+            start_from(self.tokenizer, self.options.init_from)
+        self.tokenizer.to(self.device).train()
         losses = specs(recipe.section("losses"))
         self.losses = nn.ModuleList(spec.build() for spec in losses).to(self.device)
         self.loss_names = _distinct([spec.name for spec in losses])
