@@ -11,10 +11,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import weight_norm
 
 from tokkit.errors import InputError
 from tokkit.networks.base import Decoder, Encoder, Latents
+from tokkit.networks.snake import started
 
 State = dict[nn.Module, Any]
 ROTARY_BASE = 10_000.0
@@ -50,12 +50,12 @@ class Chain(nn.Module):
 
 
 class CausalConv(nn.Module):
-    """A convolution that sees `dilation * (kernel - 1) + 1 - stride` samples of the past: [B, C, n * stride] -> [B, C', n]."""
+    """A convolution that sees `kernel - stride` samples of the past: [B, C, n * stride] -> [B, C', n]."""
 
-    def __init__(self, width_in: int, width_out: int, kernel: int, *, stride: int = 1, dilation: int = 1, bias: bool = True):
+    def __init__(self, width_in: int, width_out: int, kernel: int, *, stride: int = 1, bias: bool = True, gain: float = 1.0):
         super().__init__()
-        self.past = dilation * (kernel - 1) + 1 - stride
-        self.conv = weight_norm(nn.Conv1d(width_in, width_out, kernel, stride, dilation=dilation, bias=bias))
+        self.past = kernel - stride
+        self.conv = started(nn.Conv1d(width_in, width_out, kernel, stride, bias=bias), gain / (width_in * kernel) ** 0.5)
 
     def forward(self, inputs: Tensor, state: State | None = None) -> Tensor:
         output: Tensor = self.conv(_after_past(self, inputs, self.past, state))
@@ -68,7 +68,8 @@ class CausalUpsample(nn.Module):
     def __init__(self, width_in: int, width_out: int, stride: int, *, groups: int = 1, bias: bool = True):
         super().__init__()
         self.stride = stride
-        self.conv = weight_norm(nn.ConvTranspose1d(width_in, width_out, 2 * stride, stride, groups=groups, bias=bias))
+        layer = nn.ConvTranspose1d(width_in, width_out, 2 * stride, stride, groups=groups, bias=bias)
+        self.conv = started(layer, (2 * width_in / groups) ** -0.5)
 
     def forward(self, inputs: Tensor, state: State | None = None) -> Tensor:
         output: Tensor = self.conv(_after_past(self, inputs, 1, state))

@@ -17,6 +17,7 @@ from tokkit.registry import register
 
 Positive = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[int, Field(ge=0)]
+BRANCH_GAIN = 0.3
 
 
 @register("encoder", "mimi")
@@ -146,7 +147,7 @@ class ResidualUnit(nn.Module):
     def __init__(self, width: int):
         super().__init__()
         hidden = max(1, width // 2)
-        self.layers = Chain(nn.ELU(), CausalConv(width, hidden, 3), nn.ELU(), CausalConv(hidden, width, 1))
+        self.layers = Chain(nn.ELU(), CausalConv(width, hidden, 3), nn.ELU(), CausalConv(hidden, width, 1, gain=BRANCH_GAIN))
 
     def forward(self, inputs: Tensor, state: State | None = None) -> Tensor:
         output: Tensor = inputs + self.layers(inputs, state)

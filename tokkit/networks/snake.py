@@ -18,13 +18,13 @@ def conv1d(
     weights with 0.02: much the same at its widths, but a tenth as wide a network would begin, and stay, near silence.
     """
     layer = nn.Conv1d(width_in, width_out, kernel, stride, padding, dilation)
-    return _started(layer, gain / (width_in * kernel) ** 0.5)
+    return started(layer, gain / (width_in * kernel) ** 0.5)
 
 
 def conv_transpose1d(width_in: int, width_out: int, kernel: int, *, stride: int, padding: int = 0, output_padding: int = 0) -> nn.Module:
     """A transposed convolution with weight norm; each of its outputs has `kernel / stride` inputs a channel."""
     layer = nn.ConvTranspose1d(width_in, width_out, kernel, stride, padding, output_padding)
-    return _started(layer, (width_in * kernel / stride) ** -0.5)
+    return started(layer, (width_in * kernel / stride) ** -0.5)
 
 
 def direction(layer: nn.Module) -> nn.Parameter:
@@ -66,7 +66,9 @@ class _Snake(torch.autograd.Function):
         return of_inputs, (of_alpha.sum((0, 2), dtype=torch.float32) / (alpha + 1e-9)).to(alpha.dtype)
 
 
-def _started(layer: Any, deviation: float) -> Any:
+def started(layer: Any, deviation: float) -> Any:
+    """A convolution with weights of this deviation, no bias, and weight norm."""
     nn.init.trunc_normal_(layer.weight, std=deviation, a=-2 * deviation, b=2 * deviation)
-    nn.init.zeros_(layer.bias)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
     return weight_norm(layer)
