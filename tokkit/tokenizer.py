@@ -45,6 +45,7 @@ class TokenizerOutput:
         loss: scalar, the quantizer's weighted loss.
         terms: its parts, for the log.
         decoder_terms: the weighted losses that a decoder which generates brings itself; none for others.
+        kept: [B], the share of its tokens that each sample was reconstructed from; None: all.
     """
 
     reconstruction: Tensor
@@ -53,6 +54,7 @@ class TokenizerOutput:
     loss: Tensor
     terms: dict[str, Tensor] = field(default_factory=dict)
     decoder_terms: dict[str, Tensor] = field(default_factory=dict)
+    kept: Tensor | None = None
 
 
 @dataclass
@@ -154,7 +156,7 @@ class Tokenizer(nn.Module):
             target, reconstruction = batch.targets, self.decoder.query(decoded, batch.queries)
         else:
             target, reconstruction = batch, self.modality.denormalize(crop(decoded, batch.shape[2:]), clamp=False)
-        return TokenizerOutput(reconstruction, target, quantized.codes, quantized.loss, quantized.terms, decoder_terms)
+        return TokenizerOutput(reconstruction, target, quantized.codes, quantized.loss, quantized.terms, decoder_terms, quantized.kept)
 
     @overload
     def encode(

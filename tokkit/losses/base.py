@@ -21,6 +21,10 @@ class Loss(nn.Module):
         """The un-weighted loss of [B, C, *spatial] in the networks' range (pictures: [-1, 1]), averaged over the batch."""
         raise NotImplementedError
 
+    def of_prefixes(self, target: Tensor, reconstruction: Tensor, kept: Tensor) -> Tensor:
+        """`forward` for reconstructions from leading tokens; `kept` [B] is the share of its tokens that each sample kept."""
+        return self(target, reconstruction)
+
 
 class Discriminator(nn.Module):
     """Base of discriminators."""

@@ -24,12 +24,14 @@ class Quantized:
         codes: [B, N, Q] int64, each below its `codebook_sizes[q]`.
         loss: scalar fp32, the weighted sum that training adds (codebook, commitment, entropy ...); 0 in eval mode, which computes none.
         terms: the un-weighted parts of `loss` and other scalars worth logging, detached; empty in eval mode.
+        kept: [B], the share of its tokens that nested dropout left of each sample; None: all.
     """
 
     latents: Tensor
     codes: Tensor
     loss: Tensor
     terms: dict[str, Tensor] = field(default_factory=dict)
+    kept: Tensor | None = None
 
 
 class Quantizer(nn.Module):

@@ -75,6 +75,7 @@ class Nested(Quantizer):
         quantized = self.quantizer(latents, grid)
         if self.training:
             keep = self.draw_lengths(len(latents))
+            quantized.kept = keep / self.num_tokens
             kept = torch.arange(self.num_tokens, device=latents.device) < keep.unsqueeze(-1)
             mask_token = self.mask_token.to(quantized.latents.dtype)
             quantized.latents = torch.where(kept.unsqueeze(-1), quantized.latents, mask_token)

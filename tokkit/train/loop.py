@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from tokkit.data.loader import batches
 from tokkit.errors import InputError, TokkitError
+from tokkit.losses.base import Loss
 from tokkit.metrics.codebook_usage import CodebookUsage
 from tokkit.modalities.base import FieldBatch
 from tokkit.recipe import Recipe, specs
@@ -193,7 +194,9 @@ class Run:
         target, fake = modality.normalize(output.target), modality.normalize(output.reconstruction.float())
         terms: dict[str, Tensor] = {}
         for name, loss in zip(self.loss_names, self.losses, strict=True):
-            terms[name] = loss.weight * loss(target, fake)
+            judge = cast(Loss, loss)
+            judged = judge(target, fake) if output.kept is None else judge.of_prefixes(target, fake, output.kept)
+            terms[name] = judge.weight * judged
         if self.adversary is not None and self.step >= self.adversary.section.start:
             with self.accelerator.autocast():
                 terms |= self.adversary.generator_terms(target, fake, _total(terms), self.tokenizer.decoder.last_layer)
