@@ -17,6 +17,7 @@ from tokkit.cli.eval import eval_command
 from tokkit.cli.inspect import inspect_command
 from tokkit.cli.list import list_command
 from tokkit.cli.prepare import prepare_command
+from tokkit.cli.tokbench import bench_tokbench_command
 from tokkit.cli.train import train_command
 from tokkit.errors import InputError, RecipeError, RegistryError, TokenFileError, TokkitError
 
@@ -36,6 +37,7 @@ app.command("encode")(encode_command)
 app.command("decode")(decode_command)
 app.command("eval")(eval_command)
 app.command("compare")(compare_command)
+bench_app.command("tokbench")(bench_tokbench_command)
 app.add_typer(bench_app, name="bench")
 app.command("prepare")(prepare_command)
 app.command("demo")(demo_command)

@@ -36,8 +36,8 @@ class Row:
 
     Attributes:
         extent: how large the sample is, in the evaluation's `unit` (pixels, say).
-        payload_bits: nominal bits of the codes; of a classical codec its whole file.
-        file_bytes: of a file with this sample alone.
+        payload_bits: nominal bits of the codes; of a classical codec its whole file; 0 where it is not known.
+        file_bytes: of a file with this sample alone; 0 where it is not known.
         setting: what was chosen for this sample, such as "quality 34".
         over_budget: a baseline whose smallest file is larger than the tokens' file.
         values: of the metrics that could be computed; infinite is the PSNR of a perfect reconstruction.
@@ -186,6 +186,7 @@ class Evaluation:
         def interval(numbers: Iterator[float]) -> Interval:
             return bootstrap_mean(list(numbers), level=self.settings["level"], seed=self.settings["seed"])
 
+        sized = [row for row in rows if row.file_bytes]
         metrics = {}
         for metric in self.metrics:
             found = [row.values[metric.name] for row in rows if metric.name in row.values]
@@ -197,9 +198,9 @@ class Evaluation:
             n=len(rows),
             n_skipped=sum(skipped.system in ("", system, self.model["name"]) for skipped in self.skipped),
             n_over_budget=sum(row.over_budget for row in rows),
-            payload_rate=interval(row.payload_rate for row in rows),
-            file_rate=interval(row.file_rate for row in rows),
-            file_bytes=interval(float(row.file_bytes) for row in rows),
+            payload_rate=interval(row.payload_rate for row in sized),
+            file_rate=interval(row.file_rate for row in sized),
+            file_bytes=interval(float(row.file_bytes) for row in sized),
             metrics=metrics,
         )
 

@@ -233,6 +233,9 @@ class _Run:
         reconstructions = {name: coded.values}
         for baseline in self.baselines:
             system = f"{baseline.name}@same-bytes"
+            if not coded.file_bytes:
+                self.result.skipped.append(Skipped(sample.name, system, f"{name} does not tell the bytes of its files"))
+                continue
             try:
                 fitted = baseline.fit(sample.values, coded.file_bytes)
             except InputError as error:

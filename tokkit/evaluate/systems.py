@@ -24,8 +24,8 @@ class Coded:
 
     Attributes:
         values: the reconstruction [C, *spatial] in the public range.
-        payload_bits: nominal, N * sum(ceil(log2 K)); of a classical codec its whole file.
-        file_bytes: of a file with this sample alone.
+        payload_bits: nominal, N * sum(ceil(log2 K)); of a classical codec its whole file; 0 where it is not known.
+        file_bytes: of a file with this sample alone; 0 where it is not known.
         tokens: B = 1; None for systems without tokens.
     """
 

@@ -1,0 +1,265 @@
+"""Runs the protocol: reconstruct every picture at one setting, read its words, compare its faces, and score. Resumable at every step.
+
+Memory holds the annotations, one batch of pictures and the numbers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import resource
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tokkit.baselines.pictures import from_picture, to_picture
+from tokkit.bench.tokbench.faces import FaceEmbedder
+from tokkit.bench.tokbench.journal import Journal
+from tokkit.bench.tokbench.layout import Annotated, Part, Word
+from tokkit.bench.tokbench.prepare import fit, open_picture, restore, save_picture
+from tokkit.bench.tokbench.recognizers import Recognizer, crop_word
+from tokkit.bench.tokbench.scores import FACE_EDGES, TEXT_EDGES, BucketScores, accuracy, bucket_scores, similarity
+from tokkit.errors import InputError, TokkitError
+from tokkit.evaluate.provenance import provenance
+from tokkit.evaluate.systems import System
+from tokkit.files import replacing
+from tokkit.modalities.base import Sample
+
+FORMAT = "tokkit-tokbench"
+T = TypeVar("T")
+Progress = Callable[[int], object]
+
+
+@dataclass(frozen=True)
+class Method:
+    """What is judged.
+
+    Attributes:
+        system: codes squares; None where the reconstructions are there already.
+        root: of the reconstructions; None judges the originals themselves.
+        identity: what tells it from others.
+    """
+
+    name: str
+    system: System | None
+    root: Path | None
+    identity: dict[str, Any] = field(default_factory=dict)
+
+    def folder(self, part: Part, setting: int) -> Path:
+        return part.folder if self.root is None else part.reconstructions(self.root, setting)
+
+
+@dataclass
+class Result:
+    """Everything that one run found.
+
+    Attributes:
+        scores: metric -> its buckets and their mean.
+        failures: pictures, words and faces that have no value, and why; they are in no mean.
+        seconds: step -> wall time in this process; a resumed run counts only what it did itself.
+    """
+
+    method: str
+    setting: int
+    identity: dict[str, Any]
+    scores: dict[str, BucketScores] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
+    images: int = 0
+    words: int = 0
+    faces: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+    peak_bytes: dict[str, int] = field(default_factory=dict)
+
+    def write_json(self, path: Path) -> None:
+        stored = {"format": FORMAT, "version": 1, **asdict(self), "provenance": provenance()}
+        with replacing(path) as part:
+            part.write_text(json.dumps(stored, indent=1) + "\n", encoding="utf-8")
+
+
+def run(
+    method: Method,
+    parts: list[Part],
+    out: Path,
+    *,
+    setting: int = 256,
+    recognizer: Recognizer | None = None,
+    embedder: FaceEmbedder | None = None,
+    batch_size: int = 8,
+    progress: Progress = lambda done: None,
+) -> Result:
+    """Judge one method at one setting.
+
+    Args:
+        method: what is judged.
+        parts: of the data, from `read_layout`.
+        out: where finished work is remembered; the same folder goes on with an interrupted run.
+        setting: side of the square, 256, 512 or 1024.
+        recognizer: None leaves the text sets out.
+        embedder: None leaves the faces out.
+        batch_size: squares a pass of the tokenizer.
+        progress: called with the number of finished pictures.
+
+    Raises:
+        InputError: there is no such setting, `out` belongs to another run, or nothing is left to judge.
+    """
+    if setting not in TEXT_EDGES:
+        raise InputError(f"setting {setting}: TokBench has {', '.join(map(str, TEXT_EDGES))}")
+    parts = [part for part in parts if (recognizer if part.kind == "text_data" else embedder) is not None]
+    if not parts:
+        raise InputError("nothing to judge: no set of words with a recognizer, and no faces with an embedder")
+    identity = {"method": method.name, **method.identity, "setting": setting, "data": digest(parts)}
+    result = Result(method.name, setting, identity, images=sum(len(part.images) for part in parts))
+    started = time.perf_counter()
+    if method.system is not None:
+        assert method.root is not None
+        result.failures += reconstruct(method.system, parts, method.root, setting, batch_size, progress)
+        result.seconds["reconstruct"] = time.perf_counter() - started
+    words: list[tuple[Word, str]] = []
+    faces: list[tuple[float, float]] = []
+    for part in parts:
+        started = time.perf_counter()
+        if part.kind == "text_data":
+            assert recognizer is not None
+            own = {**identity, "set": part.name, "recognizer": recognizer.name, "batch": recognizer.batch_size}
+            with Journal(out / f"{recognizer.name}-{part.name}.jsonl", own) as journal:
+                words += read_words(part, method.folder(part, setting), recognizer, journal, result.failures)
+        else:
+            assert embedder is not None
+            own = {**identity, "set": part.name, "embedder": embedder.name}
+            with Journal(out / f"{embedder.name}-{part.name}.jsonl", own) as journal:
+                faces += compare_faces(part, method.folder(part, setting), embedder, journal, result.failures)
+        result.seconds[part.kind] = result.seconds.get(part.kind, 0.0) + time.perf_counter() - started
+    result.words, result.faces = len(words), len(faces)
+    if recognizer is not None and words:
+        acc, ned = recognizer.metric_names()
+        edges = TEXT_EDGES[setting]
+        result.scores[acc] = bucket_scores(((word.ratio, accuracy(word.text, read)) for word, read in words), edges)
+        result.scores[ned] = bucket_scores(((word.ratio, similarity(word.text, read)) for word, read in words), edges)
+    if embedder is not None and faces:
+        result.scores[embedder.metric_name()] = bucket_scores(faces, FACE_EDGES[setting])
+    result.peak_bytes["process"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    if torch.cuda.is_available():
+        result.peak_bytes["cuda"] = torch.cuda.max_memory_allocated()
+    return result
+
+
+def digest(parts: list[Part]) -> str:
+    """16 hexadecimal digits that name the annotations."""
+    return hashlib.sha256(repr([(part.kind, part.name, part.images) for part in parts]).encode()).hexdigest()[:16]
+
+
+def reconstruct(system: System, parts: list[Part], root: Path, setting: int, batch_size: int, progress: Progress) -> list[str]:
+    """Write the reconstruction of every picture that has none yet; what failed and why."""
+    failures: list[str] = []
+    done = 0
+    for part in parts:
+        target = part.reconstructions(root, setting)
+        missing = [image for image in part.images if not (target / image.name).exists()]
+        done += len(part.images) - len(missing)
+        for batch in chunks(missing, batch_size):
+            failures += _reconstruct(system, part, target, setting, batch)
+            done += len(batch)
+            progress(done)
+    return failures
+
+
+def _reconstruct(system: System, part: Part, target: Path, setting: int, batch: list[Annotated]) -> list[str]:
+    """One batch at once; when that fails, picture by picture."""
+    prepared, samples = [], []
+    try:
+        for image in batch:
+            square, placed = fit(open_picture(part.folder / image.name), setting)
+            prepared.append((image, placed))
+            samples.append(Sample(from_picture(square), Path(image.name).stem))
+        coded = system.code(samples)
+    except TokkitError as error:
+        if len(batch) == 1:
+            return [f"{part.name}/{batch[0].name}: {error}"]
+        return [failure for image in batch for failure in _reconstruct(system, part, target, setting, [image])]
+    for (image, placed), code in zip(prepared, coded, strict=True):
+        save_picture(restore(to_picture(code.values).convert("RGB"), placed), target / image.name)
+    return []
+
+
+def read_words(part: Part, folder: Path, recognizer: Recognizer, journal: Journal, failures: list[str]) -> Iterator[tuple[Word, str]]:
+    """Every word of a set with what was read, batch by batch in the order of the annotations; failures are told and left out."""
+    listed = [(image, word) for image in part.images for word in image.words]
+    pictures = _Pictures(folder)
+    for number, batch in enumerate(chunks(listed, recognizer.batch_size)):
+        readings = journal.done.get(str(number))
+        if readings is None:
+            readings = _read_batch(batch, pictures, recognizer)
+            if not any(why for _, why in readings):  # what failed is tried again by the next run
+                journal.add(str(number), readings)
+        for (image, word), (read, why) in zip(batch, readings, strict=True):
+            if read is None:
+                failures.append(f"{part.name}/{image.name}: {word.text!r}: {why}")
+            else:
+                yield word, read
+
+
+def _read_batch(batch: list[tuple[Annotated, Word]], pictures: _Pictures, recognizer: Recognizer) -> list[tuple[str | None, str]]:
+    """For each word what was read, or None and why not."""
+    found: list[tuple[str | None, str]] = [(None, "")] * len(batch)
+    crops: dict[int, NDArray[np.uint8]] = {}
+    for i, (image, word) in enumerate(batch):
+        try:
+            crop = crop_word(pictures.pixels(image), word)
+        except InputError as error:
+            found[i] = (None, str(error))
+            continue
+        if crop.size:
+            crops[i] = crop
+        else:
+            found[i] = (None, f"the box {word.box} is empty")
+    readings = recognizer.read(list(crops.values()), [batch[i][1].text for i in crops]) if crops else []
+    for position, i in enumerate(crops):
+        found[i] = (None, "a symbol of its batch is not in the recognizer's vocabulary") if readings is None else (readings[position], "")
+    return found
+
+
+def compare_faces(part: Part, folder: Path, embedder: FaceEmbedder, journal: Journal, failures: list[str]) -> Iterator[tuple[float, float]]:
+    """(ratio, similarity) of every face; failures are told and left out."""
+    originals, reconstructions = _Pictures(part.folder), _Pictures(folder)
+    for image in part.images:
+        if image.name not in journal.done:
+            try:
+                first, second = originals.pixels(image), reconstructions.pixels(image)
+                journal.add(image.name, [embedder.similarity(first, second, face) for face in image.faces])
+            except InputError as error:
+                failures.append(f"{part.name}/{image.name}: {error}")
+                continue
+        yield from zip((face.ratio for face in image.faces), journal.done[image.name], strict=True)
+
+
+class _Pictures:
+    """Files as pixels [H, W, 3], the last one kept: words of a picture follow each other."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._last: tuple[str, NDArray[np.uint8]] | None = None
+
+    def pixels(self, image: Annotated) -> NDArray[np.uint8]:
+        """
+        Raises:
+            InputError: the file is not there, damaged, or of another size than the annotation says.
+        """
+        if self._last is None or self._last[0] != image.name:
+            pixels = np.asarray(open_picture(self.folder / image.name))
+            if pixels.shape[:2] != (image.height, image.width):
+                size = f"{pixels.shape[1]} x {pixels.shape[0]}"
+                raise InputError(f"{self.folder / image.name} is {size}, and the annotation says {image.width} x {image.height}")
+            self._last = image.name, pixels
+        return self._last[1]
+
+
+def chunks(items: list[T], size: int) -> Iterator[list[T]]:
+    """Neighbours together, `size` at a time."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

@@ -1,0 +1,112 @@
+"""tokkit bench tokbench"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from tokkit.bench.tokbench.run import Result
+
+NONE = "none"
+
+
+def bench_tokbench_command(
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A tokenizer's folder, identity, jpeg@30, python:module:function, command:..., diffusers:folder; originals; "
+            "or folder:ROOT of reconstructions in TokBench's layout."
+        ),
+    ] = "",
+    data: Annotated[Path | None, typer.Argument(help="TokBench's data: the folder with `images` and `annotations`.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Reconstructions, finished work and result.json; goes on there.")] = None,
+    setting: Annotated[int, typer.Option(help="Side of the square: 256, 512 or 1024.")] = 256,
+    recognizer: Annotated[str, typer.Option(help="parseq (the published t_acc, t_ned), rapidocr, or none.")] = "rapidocr",
+    recognizer_weights: Annotated[str | None, typer.Option(help="parseq-56125471.pt, where it is not in torch.hub's folder.")] = None,
+    faces: Annotated[str, typer.Option(help="antelopev2 (the published f_sim), dlib, or none.")] = "dlib",
+    faces_weights: Annotated[str | None, typer.Option(help="glintr100.onnx, where it is not in ~/.insightface.")] = None,
+    sets: Annotated[str | None, typer.Option(help="Names with commas between, such as ic13,wflw; all when not given.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Pictures a pass of the tokenizer.")] = 8,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...; auto is the GPU where there is one.")] = "auto",
+    json: Annotated[Path | None, typer.Option(help="Where the result goes besides OUT/result.json.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a --json that is there.")] = False,
+    make_data: Annotated[Path | None, typer.Option(help="Render a text set into this folder instead of judging.")] = None,
+    images: Annotated[int, typer.Option(min=1, help="Pictures to render.")] = 100,
+    photos: Annotated[Path | None, typer.Option(help="With --make-data: also annotate the faces of this folder's photographs.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the rendered pictures.")] = 0,
+) -> None:
+    """Judge a tokenizer by what can still be read and recognized (TokBench).
+
+    tokkit bench tokbench --make-data rendered/ --images 100
+
+    tokkit bench tokbench runs/mine rendered/ --out tokbench/mine --setting 256
+    """
+    from tokkit.bench.tokbench.faces import build_embedder
+    from tokkit.bench.tokbench.layout import FACE_SET, read_layout
+    from tokkit.bench.tokbench.methods import home_of, open_method
+    from tokkit.bench.tokbench.recognizers import build_recognizer
+    from tokkit.bench.tokbench.run import run
+    from tokkit.cli.progress import bar
+    from tokkit.errors import InputError
+    from tokkit.files import refuse_overwrite
+    from tokkit.tokenizer import pick_device
+
+    if make_data is not None:
+        _make(make_data, recognizer, recognizer_weights, images, photos, seed)
+        return
+    if not model or data is None:
+        raise InputError("bench tokbench: give a model and the folder of the data, or --make-data")
+    if json is not None:
+        refuse_overwrite(json, force=force)
+    parts = read_layout(data, sets=tuple(name.strip() for name in sets.split(",")) if sets else None)
+    words = recognizer != NONE and any(part.name != FACE_SET for part in parts)
+    portraits = faces != NONE and any(part.name == FACE_SET for part in parts)
+    home = out or home_of(model)
+    method = open_method(model, home, device)
+    with bar("reconstructing") as progress:
+        result = run(
+            method,
+            parts,
+            home / str(setting),
+            setting=setting,
+            recognizer=build_recognizer(recognizer, weights=recognizer_weights, device=pick_device(device)) if words else None,
+            embedder=build_embedder(faces, weights=faces_weights) if portraits else None,
+            batch_size=batch_size,
+            progress=progress,
+        )
+    _print(result)
+    for path in (home / str(setting) / "result.json", json):
+        if path is not None:
+            result.write_json(path)
+            print(path)
+    for failure in result.failures:
+        print(f"tokkit: {' '.join(failure.split())}", file=sys.stderr)
+    if result.failures:
+        raise typer.Exit(1)
+
+
+def _make(folder: Path, recognizer: str, weights: str | None, images: int, photos: Path | None, seed: int) -> None:
+    from tokkit.bench.tokbench.generate import make_faces, make_text
+    from tokkit.bench.tokbench.recognizers import build_recognizer
+
+    if recognizer != NONE:
+        print(f"{make_text(folder, build_recognizer(recognizer, weights=weights), images=images, seed=seed)} words: {folder}")
+    if photos is not None:
+        print(f"{make_faces(folder, photos)} faces: {folder}")
+
+
+def _print(result: Result) -> None:
+    from tokkit.bench.tokbench.scores import BUCKETS
+    from tokkit.evaluate.table import number, print_columns
+
+    heads = ["metric", *(f"{bucket} (n)" for bucket in BUCKETS), "mean"]
+    rows = []
+    for name, score in result.scores.items():
+        cells = [f"{number(score.buckets[bucket])} ({score.counts[bucket]})" for bucket in BUCKETS]
+        rows.append([name, *cells, number(score.mean)])
+    print(f"{result.method} at {result.setting}: {result.images} pictures, {result.words} words, {result.faces} faces")
+    print_columns(heads, rows)

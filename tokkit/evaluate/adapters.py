@@ -1,0 +1,216 @@
+"""Any tokenizer as a `System`: tokkit's own, a Python function, a command, finished reconstructions, classical codecs, diffusers' models.
+
+What a command line names:
+
+    runs/mine                    a folder that `tokkit train` wrote
+    identity                     nothing is lost
+    jpeg@30                      a classical codec at one quality
+    python:package.module:name   a function of a batch [B, C, *spatial] in the public range
+    command:tool {input} {output}   a program that reads one file and writes another
+    folder:reconstructions       files that are there already, by the samples' names
+    diffusers:folder             a local VQModel or AutoencoderKL
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import shlex
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tokkit import registry
+from tokkit.baselines.base import Baseline
+from tokkit.errors import InputError
+from tokkit.evaluate.systems import Coded, System, TokenizerSystem
+from tokkit.modalities.base import Modality, Sample
+from tokkit.tokenizer import Tokenizer, pick_device
+
+Function = Callable[[Tensor], Tensor]
+
+
+class FunctionSystem(System):
+    """A function of batches [B, C, *spatial] in the public range; it returns the reconstructions, of the same shape.
+
+    Samples of one size are handed over together. How many bits lie in between is not known.
+    """
+
+    def __init__(self, function: Function, modality: Modality, *, name: str, device: str | torch.device = "cpu"):
+        self.function, self.modality, self.name = function, modality, name
+        self.device = pick_device(device)
+
+    def code(self, samples: Sequence[Sample]) -> list[Coded]:
+        """
+        Raises:
+            InputError: the function returns something else than the reconstructions.
+        """
+        coded: list[Coded] = []
+        for shape, group in groupby(samples, lambda sample: sample.values.shape):
+            batch = torch.stack([sample.values for sample in group]).to(self.device)
+            with torch.inference_mode():
+                found = self.function(batch)
+            if not isinstance(found, Tensor) or found.shape != batch.shape:
+                what = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
+                raise InputError(f"{self.name}: gave {what} for a batch of {len(batch)} x {list(shape)}; return the reconstructions")
+            coded.extend(Coded(values, 0, 0) for values in found.float().cpu())
+        return coded
+
+
+class CodecSystem(System):
+    """A classical codec at one quality."""
+
+    def __init__(self, codec: Baseline, quality: int, modality: Modality):
+        low, high = codec.qualities
+        if not low <= quality <= high:
+            raise InputError(f"{codec.name}@{quality}: its qualities are {low} to {high}")
+        self.codec, self.quality, self.modality = codec, quality, modality
+        self.name = f"{codec.name}@{quality}"
+
+    def code(self, samples: Sequence[Sample]) -> list[Coded]:
+        files = [self.codec.encode(sample.values, self.quality) for sample in samples]
+        return [Coded(self.codec.decode(data), 8 * len(data), len(data)) for data in files]
+
+
+class FolderSystem(System):
+    """Reconstructions that are there: for a sample "a/b" the file a/b with any suffix that the modality reads."""
+
+    def __init__(self, folder: str | Path, modality: Modality, *, name: str = ""):
+        self.folder, self.modality = Path(folder), modality
+        if not self.folder.is_dir():
+            raise InputError(f"{folder}: no such folder of reconstructions")
+        self.name = name or self.folder.name
+
+    def code(self, samples: Sequence[Sample]) -> list[Coded]:
+        """
+        Raises:
+            InputError: one is missing or damaged.
+        """
+        return [Coded(self.modality.read(self._file(sample.name)).values, 0, 0) for sample in samples]
+
+    def _file(self, name: str) -> Path:
+        for suffix in self.modality.suffixes:
+            found = self.folder / f"{name}{suffix}"
+            if found.is_file():
+                return found
+        raise InputError(f"{self.folder / name}: no reconstruction (looked for {', '.join(self.modality.suffixes)})")
+
+
+class CommandSystem(System):
+    """A program that is run once a sample; "{input}" and "{output}" in its arguments become files in a temporary folder."""
+
+    def __init__(self, command: str, modality: Modality, *, name: str = "", timeout: float = 600.0):
+        self.arguments, self.modality, self.timeout = shlex.split(command), modality, timeout
+        for place in ("{input}", "{output}"):
+            if not any(place in argument for argument in self.arguments):
+                raise InputError(f"command {command!r}: {place} is missing")
+        self.name = name or Path(self.arguments[0]).name
+
+    def code(self, samples: Sequence[Sample]) -> list[Coded]:
+        """
+        Raises:
+            InputError: the program fails, takes too long, or writes nothing that can be read.
+        """
+        return [self._code(sample) for sample in samples]
+
+    def _code(self, sample: Sample) -> Coded:
+        with tempfile.TemporaryDirectory(prefix="tokkit-") as folder:
+            given, made = (Path(folder) / f"{end}{self.modality.output_suffix}" for end in ("input", "output"))
+            self.modality.write(given, sample.values)
+            command = [part.replace("{input}", str(given)).replace("{output}", str(made)) for part in self.arguments]
+            try:
+                done = subprocess.run(command, capture_output=True, text=True, timeout=self.timeout, check=False)
+            except (OSError, subprocess.TimeoutExpired) as error:
+                raise InputError(f"{self.name}: {error}") from error
+            if done.returncode or not made.is_file():
+                last = (done.stderr.strip().splitlines() or ["nothing on standard error"])[-1]
+                raise InputError(f"{self.name}: exit code {done.returncode}, {'no output file, ' if not made.is_file() else ''}{last}")
+            return Coded(self.modality.read(made).values, 0, 0)
+
+
+def open_system(named: str, modality: str = "image", *, device: str | torch.device = "cpu") -> System:
+    """What a command line names, see above.
+
+    Args:
+        named: one of the forms at the top of this file.
+        modality: of the samples; a tokkit model brings its own.
+        device: where it runs.
+
+    Raises:
+        InputError: there is no such thing, or it cannot be loaded.
+    """
+    kind, colon, rest = named.partition(":")
+    built: Modality = registry.build("modality", modality)
+    if named == "identity":
+        return FunctionSystem(lambda batch: batch, built, name="identity", device=device)
+    if colon and kind == "python":
+        return FunctionSystem(load_function(rest), built, name=rest, device=device)
+    if colon and kind == "command":
+        return CommandSystem(rest, built)
+    if colon and kind == "folder":
+        return FolderSystem(rest, built)
+    if colon and kind == "diffusers":
+        return FunctionSystem(load_diffusers(rest, device), built, name=Path(rest).name, device=device)
+    codec, at, quality = named.partition("@")
+    if at and quality.isdigit() and codec in registry.names("baseline"):
+        return CodecSystem(registry.build("baseline", codec), int(quality), built)
+    return TokenizerSystem(Tokenizer.from_pretrained(named, device=device))
+
+
+def load_function(target: str) -> Function:
+    """The function that "package.module:name" names; the working folder counts as a place of modules.
+
+    Raises:
+        InputError: there is no such module or function.
+    """
+    module, colon, name = target.partition(":")
+    if not colon:
+        raise InputError(f"python:{target}: write python:package.module:function")
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        function = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"python:{target}: {error}") from error
+    if not callable(function):
+        raise InputError(f"python:{target}: {name} is a {type(function).__name__}, not a function")
+    found: Function = function
+    return found
+
+
+def load_diffusers(folder: str | Path, device: str | torch.device) -> Function:
+    """Encode and decode with a local model of diffusers: the mean of an AutoencoderKL's latents, the codes of a VQModel.
+
+    Raises:
+        InputError: diffusers or the model is not there, or it is of another class.
+    """
+    try:
+        kind = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8")).get("_class_name")
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder}: no model of diffusers here: {error}") from error
+    if kind not in ("AutoencoderKL", "VQModel"):
+        raise InputError(f"{folder}: a {kind}; known are AutoencoderKL and VQModel")
+    if importlib.util.find_spec("diffusers") is None:
+        raise InputError("diffusers is not installed (pip install diffusers)")
+    import diffusers
+
+    try:
+        model: Any = getattr(diffusers, kind).from_pretrained(str(folder), local_files_only=True).eval().to(pick_device(device))
+    except (OSError, ValueError, RuntimeError) as error:
+        raise InputError(f"{folder}: cannot load the {kind}: {error}") from error
+
+    def reconstruct(batch: Tensor) -> Tensor:
+        encoded = model.encode(batch * 2 - 1)
+        latents = encoded.latent_dist.mode() if kind == "AutoencoderKL" else encoded.latents
+        decoded: Tensor = model.decode(latents).sample
+        return ((decoded + 1) / 2).clamp(0, 1)
+
+    return reconstruct
