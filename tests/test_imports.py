@@ -15,7 +15,7 @@ ROWS = [
     {"config", "weights", "files", "ops", "geometry", "dsp", "tiling", "devices", "fingerprint"},
     {"tokens"},
     {"modalities", "networks", "quantizers", "losses", "metrics", "baselines", "meshtokens"},
-    {"data", "prefixes"},
+    {"data", "prefixes", "search"},
     {"recipe"},
     {"tokenizer"},
     {"streaming"},
