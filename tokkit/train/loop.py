@@ -14,9 +14,11 @@ from typing import Any, TypeVar, cast
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
 
+from tokkit.data.base import mixed
 from tokkit.data.loader import batches
 from tokkit.errors import InputError, TokkitError
 from tokkit.losses.base import Loss
@@ -79,6 +81,7 @@ class Run:
         self.recipe, self.out = recipe, out
         self.options = recipe.section("train")
         precision = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}[self.options.precision]
+        AcceleratorState._reset_state()  # an earlier run of this process may have had another precision
         self.accelerator = Accelerator(
             mixed_precision=precision,
             cpu=cpu,
@@ -165,7 +168,7 @@ class Run:
         )
 
     def _take_step(self, batch: Tensor | FieldBatch) -> None:
-        torch.manual_seed(hash((self.options.seed, self.step, self.accelerator.process_index)) & (2**63 - 1))
+        torch.manual_seed(mixed(self.options.seed, self.step, self.accelerator.process_index))
         if self.options.channels_last and isinstance(batch, Tensor) and batch.ndim == 4:
             batch = batch.contiguous(memory_format=torch.channels_last)
         terms: dict[str, Tensor] = {}
