@@ -71,7 +71,21 @@ def test_the_json_file_has_everything_and_comes_back(evaluation: Evaluation, tmp
 
     stored = json.loads(path.read_text(), parse_constant=refuse)
     assert (stored["format"], stored["version"]) == ("tokkit-evaluation", 1)
-    keys = {"model", "modality", "unit", "metrics", "settings", "summary", "rows", "skipped", "usage", "curves", "provenance", "notes"}
+    keys = {
+        "model",
+        "modality",
+        "unit",
+        "metrics",
+        "settings",
+        "summary",
+        "rows",
+        "skipped",
+        "usage",
+        "sets",
+        "curves",
+        "provenance",
+        "notes",
+    }
     assert set(stored) == keys | {"format", "version"}
     assert stored["summary"][0]["metrics"]["psnr"]["interval"]["mean"] == 32.0
     assert stored["rows"][4]["values"] == {"psnr": "inf"}

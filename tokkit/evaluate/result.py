@@ -147,6 +147,7 @@ class Evaluation:
         model: what identifies the judged system; its "name" is the system's name in the rows.
         unit: what rates are per: "pixel", "second" or "sample".
         usage: for each codebook of a token: how much of it was used.
+        sets: system -> metrics of all samples together, such as Fréchet distances.
         settings: seed, level of the intervals, and what was asked for.
         provenance: machine, commit, versions, command.
         notes: what the reader should know, one sentence each.
@@ -161,6 +162,7 @@ class Evaluation:
     rows: list[Row] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
     usage: list[dict[str, float]] = field(default_factory=list)
+    sets: dict[str, dict[str, float]] = field(default_factory=dict)
     curves: list[Curve] = field(default_factory=list)
     provenance: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -257,6 +259,7 @@ class Evaluation:
                 rows=[Row(**{**row, "values": {name: float(value) for name, value in row["values"].items()}}) for row in stored["rows"]],
                 skipped=[Skipped(**entry) for entry in stored["skipped"]],
                 curves=[Curve(**{**entry, "points": [Point(**point) for point in entry["points"]]}) for entry in stored["curves"]],
+                sets=stored.get("sets", {}),
                 **{key: stored[key] for key in ("model", "modality", "unit", "settings", "usage", "provenance", "notes")},
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:

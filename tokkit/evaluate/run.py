@@ -19,8 +19,9 @@ from tokkit.evaluate.gallery import Gallery
 from tokkit.evaluate.provenance import provenance
 from tokkit.evaluate.result import Evaluation, MetricInfo, Row, Skipped
 from tokkit.evaluate.systems import Coded, System, TokenizerSystem
-from tokkit.metrics.base import Metric, MetricFailure
+from tokkit.metrics.base import Metric, MetricFailure, SetMetric
 from tokkit.metrics.codebook_usage import CodebookUsage
+from tokkit.metrics.frechet import build_frechet, is_frechet
 from tokkit.modalities.base import Modality, Sample
 from tokkit.tokenizer import Tokenizer
 
@@ -29,6 +30,9 @@ DEFAULT_METRICS = {
     "audio": ("mel_distance_22k", "stft_distance_22k", "si_sdr", "pesq_wb_16k", "stoi"),
 }
 """Modality -> what is measured when nothing is asked for; for another modality, all of its metrics."""
+
+ORIGINALS = "originals"
+"""The group of a `SetMetric` that reconstructions are held against."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +70,7 @@ def evaluate(
     system: Tokenizer | System,
     inputs: Source | Iterable[Any],
     *,
-    metrics: Sequence[str | Metric] | None = None,
+    metrics: Sequence[str | Metric | SetMetric] | None = None,
     baselines: Sequence[str | Baseline] = (),
     options: Options | None = None,
     progress: Callable[[int], object] = lambda done: None,
@@ -90,9 +94,11 @@ def evaluate(
     """
     judged = TokenizerSystem(system) if isinstance(system, Tokenizer) else system
     notes: list[str] = []
+    of_sets = [metric for metric in metrics or () if isinstance(metric, SetMetric) or (isinstance(metric, str) and is_frechet(metric))]
     run = _Run(
         judged,
-        find_metrics(judged.modality, metrics, notes),
+        find_metrics(judged.modality, None if metrics is None else [metric for metric in metrics if metric not in of_sets], notes),
+        [_find_set_metric(metric, judged) for metric in of_sets],
         [_find("baseline", baseline, judged.modality) for baseline in baselines],
         options or Options(),
         notes,
@@ -100,7 +106,7 @@ def evaluate(
     return run.over(inputs, progress)
 
 
-def find_metrics(modality: Modality, asked: Sequence[str | Metric] | None, notes: list[str]) -> list[Metric]:
+def find_metrics(modality: Modality, asked: Sequence[str | Metric | SetMetric] | None, notes: list[str]) -> list[Metric]:
     """The metrics as objects; of the defaults, those that work here, and a note about each other one.
 
     Raises:
@@ -118,6 +124,13 @@ def find_metrics(modality: Modality, asked: Sequence[str | Metric] | None, notes
         except InputError as error:
             notes.append(f"{name} is left out: {error}")
     return found
+
+
+def _find_set_metric(given: Any, system: System) -> SetMetric:
+    metric: SetMetric = build_frechet(given, device=system.device) if isinstance(given, str) else given
+    if metric.modality != system.modality.name:
+        raise InputError(f"metric {metric.name!r} judges {metric.modality}, and this is {system.modality.name}")
+    return metric
 
 
 def _find(kind: str, given: Any, modality: Modality) -> Any:
@@ -173,8 +186,17 @@ def unit_of(modality: Modality) -> str:
 class _Run:
     """One evaluation in progress. Memory holds a batch of samples, the numbers, and the pictures of the report."""
 
-    def __init__(self, system: System, metrics: list[Metric], baselines: list[Baseline], options: Options, notes: list[str]):
+    def __init__(
+        self,
+        system: System,
+        metrics: list[Metric],
+        set_metrics: list[SetMetric],
+        baselines: list[Baseline],
+        options: Options,
+        notes: list[str],
+    ):
         self.system, self.metrics, self.baselines, self.options = system, metrics, baselines, options
+        self.set_metrics = set_metrics
         infos = [MetricInfo(metric.name, metric.unit, metric.higher_is_better) for metric in metrics]
         settings = {
             "seed": options.seed,
@@ -206,6 +228,7 @@ class _Run:
             raise InputError(f"nothing to evaluate: none of {len(self.result.skipped)} samples could be used{reason}")
         if self.usage is not None:
             self.result.usage = [asdict(level) for level in self.usage.compute().levels]
+        self.result.sets = {system: values for system in self.result.systems if (values := self._of_sets(system))}
         self.result.curves = self.curves.curves()
         self.result.cases = self.gallery.cases()
         self.result.provenance = provenance()
@@ -246,9 +269,28 @@ class _Run:
             rows[system] = self._row(sample, system, own, f"quality {fitted.quality}", over_budget=fitted.over_budget)
             reconstructions[system] = values
         self.result.rows.extend(rows.values())
+        for metric in self.set_metrics:
+            for group, values in {ORIGINALS: sample.values, **reconstructions}.items():
+                self._add(metric, group, sample.name, values)
         self.gallery.offer(sample.values, reconstructions, rows, name)
         if self.done < self.options.curve_samples:
             self._sweep(sample, coded, rows[name])
+
+    def _add(self, metric: SetMetric, group: str, sample: str, values: Tensor) -> None:
+        try:
+            metric.add(group, values)
+        except MetricFailure as error:
+            self.result.notes.append(f"{sample} of {group} is left out: {error}")
+
+    def _of_sets(self, system: str) -> dict[str, float]:
+        """The values of the set metrics that have one."""
+        values = {}
+        for metric in self.set_metrics:
+            try:
+                values[metric.name] = metric.compute(ORIGINALS, system)
+            except MetricFailure as error:
+                self.result.notes.append(f"{metric.name} of {system} has no value: {error}")
+        return values
 
     def _sweep(self, sample: Sample, coded: Coded, full: Row) -> None:
         """The sample's share of the curves: the system whole and shortened, and each codec at its own list of qualities."""

@@ -26,6 +26,10 @@ def print_table(evaluation: Evaluation) -> None:
             for index, level in enumerate(evaluation.usage)
         ]
         print_columns(["codebook", "entries", "used [%]", "perplexity", "entropy [bits]"], rows)
+    if evaluation.sets:
+        names = list(dict.fromkeys(name for values in evaluation.sets.values() for name in values))
+        cells = [[system, *(number(values.get(name)) for name in names)] for system, values in evaluation.sets.items()]
+        print_columns(["all samples together", *names], cells)
     for note in evaluation.notes:
         print(f"note: {note}")
 

@@ -60,3 +60,34 @@ def check_pair(metric: str, original: Tensor, reconstruction: Tensor) -> None:
     for which, values in (("original", original), ("reconstruction", reconstruction)):
         if not values.isfinite().all():
             raise MetricFailure(f"{metric}: the {which} has values that are not finite")
+
+
+class SetMetric(ABC):
+    """Base of metrics of whole sets: one number for all reconstructions of a system against all originals.
+
+    Samples are handed over one by one, each under the group that it belongs to; memory does not grow with their number.
+
+    Attributes:
+        name, unit, higher_is_better, modality: as in `Metric`.
+    """
+
+    name: str
+    unit: ClassVar[str] = ""
+    higher_is_better: ClassVar[bool]
+    modality: str
+
+    @abstractmethod
+    def add(self, group: str, sample: Tensor) -> None:
+        """Count one sample [C, *spatial] in the public range of the modality.
+
+        Raises:
+            MetricFailure: it cannot be counted.
+        """
+
+    @abstractmethod
+    def compute(self, reference: str, group: str) -> float:
+        """The metric of one group against another.
+
+        Raises:
+            MetricFailure: one of them has too few samples.
+        """
