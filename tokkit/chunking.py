@@ -23,6 +23,8 @@ from tokkit.tokens import Tokens
 
 SECONDS = 30.0
 """Of sound in a piece, without its overlap."""
+PIECES = 4
+"""Sounds of more pieces than this are worked on piece by piece without being asked."""
 
 
 def can_chunk(tokenizer: Tokenizer) -> bool:
@@ -31,6 +33,22 @@ def can_chunk(tokenizer: Tokenizer) -> bool:
     ends = [(tokenizer.encoder, CausalEncoder), (tokenizer.decoder, CausalDecoder)]
     local = all(isinstance(network, causal) or hasattr(network, "context") for network, causal in ends)
     return local and isinstance(tokenizer.modality, Audio) and quantizer.num_codes(2) == 2 and not quantizer.variable_length
+
+
+def is_long(tokenizer: Tokenizer, path: str | Path) -> bool:
+    """Whether a file is better encoded in pieces: it can be, and has several of them. A file that cannot be read is not long."""
+    if not can_chunk(tokenizer):
+        return False
+    modality = _modality(tokenizer)
+    try:
+        return modality.frames(path) > PIECES * SECONDS * modality.sample_rate
+    except InputError:
+        return False
+
+
+def are_long(tokenizer: Tokenizer, tokens: Tokens) -> bool:
+    """Whether tokens are better decoded in pieces."""
+    return can_chunk(tokenizer) and tokens.codes.shape[1] > PIECES * _frames(tokenizer, SECONDS)
 
 
 @torch.inference_mode()

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+from tokkit import chunking
 from tokkit.bulk.files import Failure, Job, find_jobs, refuse_existing, targets
 from tokkit.errors import InputError, TokenFileError
 from tokkit.tokenizer import Tokenizer
@@ -51,8 +52,12 @@ def decode_files(
     done = 0
     with ThreadPoolExecutor(4, "tokkit-write") as writers:
         for tokens, batch_paths in _batched(zip(work, paths, strict=True), batch_size, failures):
-            values = tokenizer.decode_each(tokens)
-            written = [writers.submit(tokenizer.write, path, value, force=force) for path, value in zip(batch_paths, values, strict=True)]
+            if chunking.are_long(tokenizer, tokens):
+                pairs = zip(tokens, batch_paths, strict=True)
+                written = [writers.submit(chunking.decode_file, tokenizer, sample, path, force=force) for sample, path in pairs]
+            else:
+                values = zip(batch_paths, tokenizer.decode_each(tokens), strict=True)
+                written = [writers.submit(tokenizer.write, path, value, force=force) for path, value in values]
             for path, future in zip(batch_paths, written, strict=True):
                 try:
                     future.result()

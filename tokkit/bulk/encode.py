@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -9,6 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
+from tokkit import chunking
 from tokkit.bulk.files import Failure, Job, find_jobs, refuse_existing, targets
 from tokkit.errors import InputError
 from tokkit.modalities.base import Sample
@@ -82,7 +84,19 @@ def encode_files(
     failures: list[Failure] = []
     bits = positions = done = 0
     with ThreadPoolExecutor(max(1, options.workers), "tokkit-read") as readers, sink:
-        samples = _read(tokenizer, todo, readers, options, failures)
+        long = [job for job in todo if chunking.is_long(tokenizer, job.source)]
+        for job in long:
+            try:
+                tokens = chunking.encode_file(tokenizer, job.source, levels=options.levels, name=job.name)
+            except InputError as error:
+                failures.append(Failure(job.name, str(error)))
+                continue
+            sink.put(tokens)
+            done += 1
+            bits += tokens.payload_bits
+            positions += math.prod(tokens.sizes[0])
+            progress(done + len(failures))
+        samples = _read(tokenizer, [job for job in todo if job not in long], readers, options, failures)
         for encoding in _one_ahead(tokenizer.begin_encode(batch) for batch in _batched(tokenizer, samples, options.batch_size)):
             tokens = encoding.finish(num_tokens=options.num_tokens, levels=options.levels)
             sink.put(tokens)

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from tokkit.errors import InputError
+
 
 class Precision(StrEnum):
     fp32 = "fp32"
@@ -24,6 +26,7 @@ def encode_command(
     batch_size: Annotated[int, typer.Option(min=1, help="Samples a pass of the network.")] = 16,
     num_tokens: Annotated[int | None, typer.Option(min=1, help="Leading tokens to keep, where they are ordered.")] = None,
     levels: Annotated[int | None, typer.Option(min=1, help="Leading codebooks to keep, where they are residual.")] = None,
+    kbps: Annotated[float | None, typer.Option(min=0, help="As many residual levels of sound as fit into this bitrate.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Threads that read files.")] = 4,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...; auto is the GPU where there is one.")] = "auto",
     precision: Annotated[Precision, typer.Option(help="Of the networks.")] = Precision.fp32,
@@ -38,10 +41,15 @@ def encode_command(
     tokkit encode runs/smoke photos/ -o tokens/ --shards
     """
     from tokkit.bulk.encode import EncodeOptions, encode_files
+    from tokkit.bulk.rate import levels_within
     from tokkit.cli.progress import bar, finish
     from tokkit.tokenizer import Tokenizer
 
+    if kbps is not None and levels is not None:
+        raise InputError("--kbps chooses the levels; give it or --levels")
     tokenizer = Tokenizer.from_pretrained(model, device=device, precision=precision.value, tile=tile)
+    if kbps is not None:
+        levels = levels_within(tokenizer, kbps)
     options = EncodeOptions(
         batch_size=batch_size,
         workers=workers,
