@@ -124,7 +124,7 @@ class Evaluate:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """A checked recipe. The components are annotated with what they build, and hold the `Spec` to build it: `recipe.part("encoder").build()`.
+    """A checked recipe. Components are annotated with what they build and hold the `Spec` of it: `recipe.part("encoder").build()`.
 
     Attributes:
         name: of the tokenizer, written into its token files.

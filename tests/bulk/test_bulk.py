@@ -114,8 +114,9 @@ def test_a_damaged_token_file_does_not_stop_the_others(photos: Path, tmp_path: P
 def test_a_sample_name_cannot_leave_the_folder(tmp_path: Path) -> None:
     tok = tokenizer()
     picture = tok.encode(torch.rand(2, 3, 8, 8))
+    names = ("../../evil.png", "/abs/evil2.png")
     evil = tokkit.Tokens(
-        codes=picture.codes, codebook_sizes=picture.codebook_sizes, grid=picture.grid, sizes=picture.sizes, names=("../../evil.png", "/abs/evil2.png")
+        codes=picture.codes, codebook_sizes=picture.codebook_sizes, grid=picture.grid, sizes=picture.sizes, names=names
     )  # fmt: skip
     evil.save(tmp_path / "in" / "two.tok")
     done, _ = decode_files(tok, [tmp_path / "in" / "two.tok"], tmp_path / "deep" / "out")
