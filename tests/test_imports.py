@@ -21,7 +21,7 @@ ROWS = [
     {"streaming"},
     {"chunking"},
     {"train", "bulk", "evaluate"},
-    {"bench"},
+    {"bench", "prior"},
     {"cli"},
 ]
 """From the bottom up. `tokkit/__init__.py` and `__main__.py` stand above all."""

@@ -4,17 +4,29 @@ from pathlib import Path
 
 import pytest
 
+from tokkit.prior import PriorRecipe
 from tokkit.recipe import Recipe
 from tokkit.train import train
 
 ROOT = Path(__file__).parents[1]
-RECIPES = sorted([*(ROOT / "recipes").rglob("*.yaml"), *(ROOT / "benchmarks" / "training").rglob("*.yaml")])
+PRIORS = sorted((ROOT / "recipes" / "prior").glob("*.yaml"))
+RECIPES = sorted({*(ROOT / "recipes").rglob("*.yaml"), *(ROOT / "benchmarks" / "training").rglob("*.yaml")} - {*PRIORS})
 SMOKE = [path for path in RECIPES if path.stem == "smoke"]
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_recipe_loads_and_says_how_to_run_it(path: Path) -> None:
     Recipe.load(path)
+    check_header(path)
+
+
+@pytest.mark.parametrize("path", PRIORS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_recipe_of_a_prior_loads_and_says_how_to_run_it(path: Path) -> None:
+    PriorRecipe.load(path)
+    check_header(path)
+
+
+def check_header(path: Path) -> None:
     lines = path.read_text().splitlines()
     assert lines[0].startswith("# ")
     assert any(line.startswith("#   tokkit ") for line in lines[:4]), "the header shows the command"

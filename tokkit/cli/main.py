@@ -9,6 +9,7 @@ from typing import NoReturn
 import typer
 
 from tokkit.cli.bench import bench_app
+from tokkit.cli.codes import bench_codes_command
 from tokkit.cli.compare import compare_command
 from tokkit.cli.decode import decode_command
 from tokkit.cli.demo import demo_command
@@ -17,6 +18,7 @@ from tokkit.cli.eval import eval_command
 from tokkit.cli.inspect import inspect_command
 from tokkit.cli.list import list_command
 from tokkit.cli.prepare import prepare_command
+from tokkit.cli.prior import prior_app
 from tokkit.cli.tokbench import bench_tokbench_command
 from tokkit.cli.train import train_command
 from tokkit.errors import InputError, RecipeError, RegistryError, TokenFileError, TokkitError
@@ -37,8 +39,10 @@ app.command("encode")(encode_command)
 app.command("decode")(decode_command)
 app.command("eval")(eval_command)
 app.command("compare")(compare_command)
+bench_app.command("codes")(bench_codes_command)
 bench_app.command("tokbench")(bench_tokbench_command)
 app.add_typer(bench_app, name="bench")
+app.add_typer(prior_app, name="prior")
 app.command("prepare")(prepare_command)
 app.command("demo")(demo_command)
 app.command("list")(list_command)
