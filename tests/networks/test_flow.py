@@ -256,3 +256,11 @@ def test_the_flow_of_one_picture_is_learned() -> None:
     with torch.no_grad():
         drawn = model.draw(given.expand(2, -1, -1), (2, 3), torch.tensor([0, 1]))
     assert (drawn - target).abs().mean() < 0.1
+
+
+def test_compiling_reaches_what_drawing_and_learning_share() -> None:
+    model = decoder()
+    expected = model(latents(1), (2, 3))
+    model.compile(backend="eager", fullgraph=True)
+    torch.testing.assert_close(model(latents(1), (2, 3)), expected, atol=1e-5, rtol=1e-5)
+    assert model.transformer._compiled_call_impl is not None and model._compiled_call_impl is None

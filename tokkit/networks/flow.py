@@ -143,6 +143,10 @@ class FlowDecoder(GenerativeDecoder):
             return output
         return (values - output) / spread(sigma, values).clamp(min=SMALLEST_SIGMA)
 
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Compile the transformer, which drawing and learning share; `nn.Module.compile` would compile `forward` alone."""
+        self.transformer.compile(*args, **kwargs)
+
     def _without(self, latents: Tensor) -> Tensor:
         return self.nothing.to(latents.dtype).expand(latents.shape)
 
