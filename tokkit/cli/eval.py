@@ -18,7 +18,13 @@ TARS = (".tar", ".tar.gz", ".tgz")
 
 
 def eval_command(
-    model: Annotated[Path, typer.Argument(help="Folder of a trained tokenizer.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="Folder of a trained tokenizer; or identity, jpeg@30, python:module:function, folder:reconstructions, "
+            "'command:tool {input} {output}', diffusers:folder."
+        ),
+    ],
     data: Annotated[list[str], typer.Argument(help="Files, folders, tar shards; or `samples`, pictures that come with scikit-image.")],
     metrics: Annotated[str | None, typer.Option(help="Names with commas between; the modality's usual ones when not given.")] = None,
     baselines: Annotated[str | None, typer.Option(help="Codecs to judge at the same bytes: jpeg,webp,avif.")] = None,
@@ -30,29 +36,32 @@ def eval_command(
     batch_size: Annotated[int, typer.Option(min=1, help="Samples a pass of the network.")] = 8,
     seed: Annotated[int, typer.Option(help="Of the confidence intervals and the choice of pictures.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...; auto is the GPU where there is one.")] = "auto",
+    modality: Annotated[str, typer.Option(help="Of the samples; a trained tokenizer brings its own.")] = "image",
     force: Annotated[bool, typer.Option("--force", help="Replace results that are there.")] = False,
 ) -> None:
     """Measure what a tokenizer loses, and at how many bytes.
 
     tokkit eval runs/smoke samples --baselines jpeg,webp --report report.html
 
-    tokkit eval runs/mine photos/ --metrics psnr,ssim --json mine.json
+    tokkit eval runs/mine photos/ --metrics psnr,ssim,fd/dinov2-b --json mine.json
+
+    tokkit eval python:theirs.package:reconstruct photos/ --json theirs.json
     """
     from tokkit.cli.progress import bar
+    from tokkit.evaluate.adapters import open_system
     from tokkit.evaluate.run import Options, evaluate
     from tokkit.evaluate.table import print_table
     from tokkit.files import refuse_overwrite
-    from tokkit.tokenizer import Tokenizer
 
     for path in (json, csv, report):
         if path is not None:
             refuse_overwrite(path, force=force)
-    tokenizer = Tokenizer.from_pretrained(model, device=device)
+    system = open_system(model, modality, device=device)
     options = Options(batch_size=batch_size, limit=limit, curve_samples=curve_samples, seed=seed)
     with bar("evaluating") as progress:
         evaluation = evaluate(
-            tokenizer,
-            find_data(tokenizer.modality, data),
+            system,
+            find_data(system.modality, data),
             metrics=_names(metrics),
             baselines=_names(baselines) or (),
             options=options,
