@@ -1,6 +1,6 @@
 """Trained mesh tokenizers on held-out meshes, Draco and other codecs at the bytes of their token files beside them. Runs on a CPU.
 
-    python benchmarks/mesh_eval.py runs/vat-512B runs/vat-4KB --data meshes-val/ --workers 2 --out benchmarks/results/mesh.json
+python benchmarks/mesh_eval.py runs/vat-512B runs/vat-4KB --data meshes-val/ --workers 2 --out benchmarks/results/mesh.json
 """
 
 from __future__ import annotations
