@@ -14,6 +14,7 @@ from tokkit import chunking
 from tokkit.bulk.files import Failure, Job, find_jobs, refuse_existing, targets
 from tokkit.errors import InputError
 from tokkit.modalities.base import Sample
+from tokkit.prefixes import Target, shortest
 from tokkit.tokenizer import Encoding, Tokenizer
 from tokkit.tokens import TokenHeader, TokenReader, Tokens, TokenWriter
 
@@ -33,7 +34,7 @@ class EncodeOptions:
         resume: keep results that are there, and do the rest.
         shards: pack the samples into shard-00000.tok, ... instead of one file each.
         shard_size: samples a shard.
-        num_tokens, levels: as in `Tokenizer.encode`.
+        num_tokens, levels, max_bits, target: as in `Tokenizer.encode`.
     """
 
     batch_size: int = 16
@@ -44,6 +45,8 @@ class EncodeOptions:
     shard_size: int = 10_000
     num_tokens: int | None = None
     levels: int | None = None
+    max_bits: int | None = None
+    target: str | None = None
 
 
 @dataclass
@@ -78,6 +81,7 @@ def encode_files(
         InputError: nothing to do, or results exist and neither `force` nor `resume` is set. A single bad file does not raise: it is in
             the summary's failures.
     """
+    target = None if options.target is None else Target.parse(options.target, tokenizer.modality.name)
     jobs = find_jobs(inputs, tokenizer.modality.suffixes)
     sink: _Sink = _ShardSink(tokenizer, Path(out), options) if options.shards else _FileSink(jobs, Path(out), options)
     todo = [job for job in jobs if job.name not in sink.present]
@@ -98,10 +102,13 @@ def encode_files(
             progress(done + len(failures))
         samples = _read(tokenizer, [job for job in todo if job not in long], readers, options, failures)
         for encoding in _one_ahead(tokenizer.begin_encode(batch) for batch in _batched(tokenizer, samples, options.batch_size)):
-            tokens = encoding.finish(num_tokens=options.num_tokens, levels=options.levels)
-            sink.put(tokens)
+            tokens = encoding.finish(num_tokens=options.num_tokens, levels=options.levels, max_bits=options.max_bits)
+            originals = [sample.values for sample in encoding.samples]
+            reduced = [tokens] if target is None else shortest(tokens, originals, target, tokenizer.quantizer, tokenizer.decode_each)
+            for part in reduced:
+                sink.put(part)
+                bits += len(part) * part.payload_bits
             done += len(tokens)
-            bits += len(tokens) * tokens.payload_bits
             positions += sum(sample.values[0].numel() for sample in encoding.samples)
             progress(done + len(failures))
     failures.extend(sink.failures)

@@ -27,6 +27,8 @@ def encode_command(
     num_tokens: Annotated[int | None, typer.Option(min=1, help="Leading tokens to keep, where they are ordered.")] = None,
     levels: Annotated[int | None, typer.Option(min=1, help="Leading codebooks to keep, where they are residual.")] = None,
     kbps: Annotated[float | None, typer.Option(min=0, help="As many residual levels of sound as fit into this bitrate.")] = None,
+    max_bits: Annotated[int | None, typer.Option(min=1, help="As many leading tokens as this many bits a file hold.")] = None,
+    target: Annotated[str | None, typer.Option(help="Of each file as few leading tokens as reach this, such as psnr:28.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Threads that read files.")] = 4,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...; auto is the GPU where there is one.")] = "auto",
     precision: Annotated[Precision, typer.Option(help="Of the networks.")] = Precision.fp32,
@@ -59,6 +61,8 @@ def encode_command(
         shard_size=shard_size,
         num_tokens=num_tokens,
         levels=levels,
+        max_bits=max_bits,
+        target=target,
     )
     with bar("encoding") as progress:
         summary = encode_files(tokenizer, list(inputs), out, options, progress=progress)
