@@ -13,10 +13,10 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from tokkit.bench.journal import Journal
 from tokkit.bench.tokbench.faces import AntelopeV2, Dlib, chip, dlib_models, dlib_module
 from tokkit.bench.tokbench.fonts import find_fonts
 from tokkit.bench.tokbench.generate import make_faces, make_text, render
-from tokkit.bench.tokbench.journal import Journal
 from tokkit.bench.tokbench.layout import Annotated, Face, Part, Word, read_layout
 from tokkit.bench.tokbench.methods import home_of, open_method
 from tokkit.bench.tokbench.recognizers import Crop, Parseq, RapidOcr, Recognizer, build_recognizer

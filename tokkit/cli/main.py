@@ -19,6 +19,7 @@ from tokkit.cli.inspect import inspect_command
 from tokkit.cli.list import list_command
 from tokkit.cli.prepare import prepare_command
 from tokkit.cli.prior import prior_app
+from tokkit.cli.suite import bench_suite_command
 from tokkit.cli.tokbench import bench_tokbench_command
 from tokkit.cli.train import train_command
 from tokkit.errors import InputError, RecipeError, RegistryError, TokenFileError, TokkitError
@@ -40,6 +41,7 @@ app.command("decode")(decode_command)
 app.command("eval")(eval_command)
 app.command("compare")(compare_command)
 bench_app.command("codes")(bench_codes_command)
+bench_app.command("suite")(bench_suite_command)
 bench_app.command("tokbench")(bench_tokbench_command)
 app.add_typer(bench_app, name="bench")
 app.add_typer(prior_app, name="prior")

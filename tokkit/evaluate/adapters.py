@@ -31,6 +31,7 @@ from torch import Tensor
 from tokkit import registry
 from tokkit.baselines.base import Baseline
 from tokkit.errors import InputError
+from tokkit.evaluate.run import build_for
 from tokkit.evaluate.systems import Coded, System, TokenizerSystem
 from tokkit.modalities.base import Modality, Sample
 from tokkit.tokenizer import Tokenizer, pick_device
@@ -69,6 +70,8 @@ class CodecSystem(System):
     """A classical codec at one quality."""
 
     def __init__(self, codec: Baseline, quality: int, modality: Modality):
+        if codec.modality != modality.name:
+            raise InputError(f"{codec.name}@{quality} codes {codec.modality}, and this is {modality.name}")
         low, high = codec.qualities
         if not low <= quality <= high:
             raise InputError(f"{codec.name}@{quality}: its qualities are {low} to {high}")
@@ -136,19 +139,19 @@ class CommandSystem(System):
             return Coded(self.modality.read(made).values, 0, 0)
 
 
-def open_system(named: str, modality: str = "image", *, device: str | torch.device = "cpu") -> System:
+def open_system(named: str, modality: str | Modality = "image", *, device: str | torch.device = "cpu") -> System:
     """What a command line names, see above.
 
     Args:
         named: one of the forms at the top of this file.
-        modality: of the samples; a tokkit model brings its own.
+        modality: of the samples, its name or the object when it has options; a tokkit model brings its own.
         device: where it runs.
 
     Raises:
         InputError: there is no such thing, or it cannot be loaded.
     """
     kind, colon, rest = named.partition(":")
-    built: Modality = registry.build("modality", modality)
+    built: Modality = registry.build("modality", modality) if isinstance(modality, str) else modality
     if named == "identity":
         return FunctionSystem(lambda batch: batch, built, name="identity", device=device)
     if colon and kind == "python":
@@ -161,7 +164,7 @@ def open_system(named: str, modality: str = "image", *, device: str | torch.devi
         return FunctionSystem(load_diffusers(rest, device), built, name=Path(rest).name, device=device)
     codec, at, quality = named.partition("@")
     if at and quality.isdigit() and codec in registry.names("baseline"):
-        return CodecSystem(registry.build("baseline", codec), int(quality), built)
+        return CodecSystem(build_for("baseline", codec, built), int(quality), built)
     return TokenizerSystem(Tokenizer.from_pretrained(named, device=device))
 
 

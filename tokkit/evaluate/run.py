@@ -120,7 +120,7 @@ def find_metrics(modality: Modality, asked: Sequence[str | Metric | SetMetric] |
     found = []
     for name in names:
         try:
-            found.append(_build("metric", name, modality))
+            found.append(build_for("metric", name, modality))
         except InputError as error:
             notes.append(f"{name} is left out: {error}")
     return found
@@ -134,13 +134,13 @@ def _find_set_metric(given: Any, system: System) -> SetMetric:
 
 
 def _find(kind: str, given: Any, modality: Modality) -> Any:
-    component = _build(kind, given, modality) if isinstance(given, str) else given
+    component = build_for(kind, given, modality) if isinstance(given, str) else given
     if component.modality != modality.name:
         raise InputError(f"{kind} {component.name!r} judges {component.modality}, and this is {modality.name}")
     return component
 
 
-def _build(kind: str, name: str, modality: Modality) -> Any:
+def build_for(kind: str, name: str, modality: Modality) -> Any:
     """A component by name, for the sample rate of the modality where it asks for one."""
     rated = "sample_rate" in registry.signature(registry.get(kind, name)).parameters
     return registry.build(kind, name, **({"sample_rate": modality.sample_rate} if rated else {}))

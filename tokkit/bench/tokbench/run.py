@@ -19,8 +19,8 @@ import torch
 from numpy.typing import NDArray
 
 from tokkit.baselines.pictures import from_picture, to_picture
+from tokkit.bench.journal import Journal
 from tokkit.bench.tokbench.faces import FaceEmbedder
-from tokkit.bench.tokbench.journal import Journal
 from tokkit.bench.tokbench.layout import Annotated, Part, Word
 from tokkit.bench.tokbench.prepare import fit, open_picture, restore, save_picture
 from tokkit.bench.tokbench.recognizers import Recognizer, crop_word
