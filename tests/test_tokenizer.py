@@ -9,8 +9,8 @@ from PIL import Image
 
 import tokkit
 from tests.small import CONV, pictures, tokenizer
+from tokkit.devices import pick_device
 from tokkit.errors import InputError, TokenFileError
-from tokkit.tokenizer import pick_device
 
 
 def test_encode_and_decode_a_file(tmp_path: Path) -> None:

@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from tokkit.data.tokens import TokenDataset
     from tokkit.modalities.base import Modality, Sample
     from tokkit.networks.base import Decoder, Encoder, Latents
+    from tokkit.output import TokenizerOutput
     from tokkit.quantizers.base import Quantized, Quantizer
     from tokkit.recipe import Recipe
-    from tokkit.tokenizer import Tokenizer, TokenizerOutput
+    from tokkit.tokenizer import Tokenizer
     from tokkit.tokens import TokenReader, Tokens, TokenWriter
 
 __version__ = "0.1.0"
@@ -37,7 +38,7 @@ _LAZY = {
     "TokenReader": "tokkit.tokens",
     "TokenWriter": "tokkit.tokens",
     "Tokenizer": "tokkit.tokenizer",
-    "TokenizerOutput": "tokkit.tokenizer",
+    "TokenizerOutput": "tokkit.output",
     "Tokens": "tokkit.tokens",
 }
 

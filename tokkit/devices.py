@@ -1,10 +1,21 @@
-"""Devices by name."""
+"""Devices and precisions by name."""
 
 from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Literal
 
 import torch
 
 from tokkit.errors import InputError
+
+Precision = Literal["fp32", "bf16", "fp16"]
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[Any]:
+    """Where networks compute in a precision; nothing for fp32."""
+    return nullcontext() if precision == "fp32" else torch.autocast(device.type, _DTYPES[precision])
 
 
 def pick_device(device: str | torch.device) -> torch.device:

@@ -3,22 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
+from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from tokkit.devices import Precision, autocast
 from tokkit.errors import InputError
+from tokkit.modalities.base import Modality
 from tokkit.modalities.padding import pad_to_multiple
+from tokkit.networks.base import Decoder, Encoder
 from tokkit.networks.causal import CausalDecoder, CausalEncoder, State
-from tokkit.tokenizer import DTYPES, Tokenizer
+from tokkit.quantizers.base import Quantizer
+
+
+class Streamable(Protocol):
+    """What a stream needs of a tokenizer."""
+
+    name: str
+    modality: Modality
+    encoder: Encoder
+    quantizer: Quantizer
+    decoder: Decoder
+    to_quantizer: nn.Module
+    to_decoder: nn.Module
+    precision: Precision
+
+    @property
+    def device(self) -> torch.device: ...
+
+    @property
+    def dtype(self) -> torch.dtype: ...
 
 
 class Stream:
     """One sound on its way through a tokenizer; memory and time a frame do not grow with its length.
 
-        with Stream.of(tokenizer) as stream:
+        with tokenizer.stream() as stream:
             for piece in microphone:                 # [C, n], any n
                 codes = stream.encode(piece)         # [1, m, Q]: the frames that are whole by now
                 loudspeaker(stream.decode(codes))    # [1, C, m * stride]
@@ -31,7 +54,7 @@ class Stream:
         samples: given to `encode` so far.
     """
 
-    def __init__(self, tokenizer: Tokenizer, *, levels: int | None = None):
+    def __init__(self, tokenizer: Streamable, *, levels: int | None = None):
         """
         Args:
             tokenizer: of sound, with a causal encoder and decoder (`mimi`) and a quantizer of single frames.
@@ -56,7 +79,7 @@ class Stream:
 
     @classmethod
     @contextmanager
-    def of(cls, tokenizer: Tokenizer, *, levels: int | None = None) -> Iterator[Stream]:
+    def of(cls, tokenizer: Streamable, *, levels: int | None = None) -> Iterator[Stream]:
         """A stream that computes weights under weight norm once, not for every piece: do not change them inside the block."""
         with torch.inference_mode(), parametrize.cached():
             yield cls(tokenizer, levels=levels)
@@ -114,7 +137,7 @@ class Stream:
         tokenizer = self.tokenizer
         if not codes.shape[1]:
             return torch.zeros(len(codes), self._decoder.channels, 0, device=tokenizer.device)
-        with self._autocast():
+        with autocast(self.tokenizer.device, self.tokenizer.precision):
             latents = tokenizer.quantizer.lookup(codes.to(tokenizer.device), (codes.shape[1],))
             samples = self._decoder.step(tokenizer.to_decoder(latents.to(tokenizer.dtype)), self._decoder_state)
         return tokenizer.modality.denormalize(samples.float())
@@ -124,11 +147,7 @@ class Stream:
         quantizer = self.tokenizer.quantizer
         if not values.shape[-1]:
             return torch.zeros(len(values), 0, len(quantizer.codebook_sizes[: self.levels]), dtype=torch.int64, device=values.device)
-        with self._autocast():
+        with autocast(self.tokenizer.device, self.tokenizer.precision):
             latents, grid = self._encoder.step(values, self._encoder_state)
             codes = quantizer(self.tokenizer.to_quantizer(latents), grid).codes
         return codes[..., : self.levels]
-
-    def _autocast(self) -> torch.autocast | nullcontext[None]:
-        precision = self.tokenizer.precision
-        return nullcontext() if precision == "fp32" else torch.autocast(self.tokenizer.device.type, DTYPES[precision])

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any, overload
 
 import safetensors
 import safetensors.torch
@@ -15,46 +15,23 @@ import torch
 from torch import Tensor, nn
 
 from tokkit import registry
-from tokkit.devices import pick_device
+from tokkit.devices import Precision, autocast, pick_device
 from tokkit.errors import InputError, TokenFileError
 from tokkit.files import replacing
 from tokkit.fingerprint import fingerprint
 from tokkit.modalities.base import FieldBatch, Modality, Sample
 from tokkit.modalities.padding import crop, pad_to_multiple, padded_size
 from tokkit.networks.base import Decoder, Encoder, FieldDecoder, GenerativeDecoder, Grid
+from tokkit.output import TokenizerOutput
 from tokkit.prefixes import Cut, Target, shortest
 from tokkit.quantizers.base import Quantizer
 from tokkit.recipe import Recipe
+from tokkit.streaming import Stream
 from tokkit.tiling import from_channels, map_tiles, to_channels
 from tokkit.tokens import TokenHeader, Tokens
 
 RECIPE_FILE = "recipe.yaml"
 WEIGHTS_FILE = "model.safetensors"
-Precision = Literal["fp32", "bf16", "fp16"]
-DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-@dataclass
-class TokenizerOutput:
-    """What a training step needs.
-
-    Attributes:
-        reconstruction: [B, C, *spatial] in the public range of the modality, not clamped.
-        target: what the reconstruction should be: the batch itself, or the field of shapes at the points that were looked at.
-        codes: [B, N, Q] int64.
-        loss: scalar, the quantizer's weighted loss.
-        terms: its parts, for the log.
-        decoder_terms: the weighted losses that a decoder which generates brings itself; none for others.
-        kept: [B], the share of its tokens that each sample was reconstructed from; None: all.
-    """
-
-    reconstruction: Tensor
-    target: Tensor
-    codes: Tensor
-    loss: Tensor
-    terms: dict[str, Tensor] = field(default_factory=dict)
-    decoder_terms: dict[str, Tensor] = field(default_factory=dict)
-    kept: Tensor | None = None
 
 
 @dataclass
@@ -134,9 +111,9 @@ class Tokenizer(nn.Module):
         self.precision: Precision = precision
         self.tile = tile
         self.encoder = encoder
-        self.to_quantizer = nn.Identity() if encoder.dim == quantizer.dim else nn.Linear(encoder.dim, quantizer.dim)
+        self.to_quantizer: nn.Module = nn.Identity() if encoder.dim == quantizer.dim else nn.Linear(encoder.dim, quantizer.dim)
         self.quantizer = quantizer
-        self.to_decoder = nn.Identity() if quantizer.dim == decoder.dim else nn.Linear(quantizer.dim, decoder.dim)
+        self.to_decoder: nn.Module = nn.Identity() if quantizer.dim == decoder.dim else nn.Linear(quantizer.dim, decoder.dim)
         self.decoder = decoder
         self._fingerprint: tuple[tuple[tuple[int, int], ...], str] | None = None
 
@@ -159,9 +136,7 @@ class Tokenizer(nn.Module):
         return TokenizerOutput(reconstruction, target, quantized.codes, quantized.loss, quantized.terms, decoder_terms, quantized.kept)
 
     @overload
-    def encode(
-        self, inputs: Any, *, num_tokens: int | None = None, levels: int | None = None, max_bits: int | None = None
-    ) -> Tokens: ...
+    def encode(self, inputs: Any, *, num_tokens: int | None = None, levels: int | None = None, max_bits: int | None = None) -> Tokens: ...
 
     @overload
     def encode(
@@ -247,7 +222,7 @@ class Tokenizer(nn.Module):
         return from_channels(codes), tuple(codes.shape[2:])
 
     def _codes(self, values: Tensor) -> tuple[Tensor, Grid]:
-        with self._autocast():
+        with autocast(self.device, self.precision):
             latents, grid = self.encoder(values)
             return self.quantizer(self.to_quantizer(latents), grid).codes, grid
 
@@ -263,6 +238,14 @@ class Tokenizer(nn.Module):
 
         tile = self.tile // stride
         return map_tiles(decode_tile, to_channels(latents, grid), tile=tile, margin=tile // 4, up=stride)
+
+    def stream(self, *, levels: int | None = None) -> AbstractContextManager[Stream]:
+        """Encode and decode one sound while it is being made: `with tok.stream() as stream`, see `Stream`.
+
+        Raises:
+            InputError: a network looks ahead, or the quantizer at more than a frame.
+        """
+        return Stream.of(self, levels=levels)
 
     def header(self, *, levels: int | None = None) -> TokenHeader:
         """What all token files of this tokenizer say at their beginning."""
@@ -298,7 +281,7 @@ class Tokenizer(nn.Module):
         """Reconstructions [C, *spatial], one a sample, each at its original size."""
         self.check_header(tokens.header)
         codes = tokens.codes.to(self.device)
-        with self._autocast():
+        with autocast(self.device, self.precision):
             decoded = self._decode_latents(self.quantizer.lookup(codes, tokens.grid), tokens.grid)
             if isinstance(self.decoder, FieldDecoder):
                 surfaces = (self.modality.surface(field, device=self.device) for field in self.decoder.fields(decoded))
@@ -414,6 +397,3 @@ class Tokenizer(nn.Module):
 
     def _parts(self) -> dict[str, Any]:
         return {part: registry.spec_of(getattr(self, part)) for part in ("modality", "encoder", "quantizer", "decoder")}
-
-    def _autocast(self) -> AbstractContextManager[Any]:
-        return nullcontext() if self.precision == "fp32" else torch.autocast(self.device.type, DTYPES[self.precision])

@@ -56,7 +56,7 @@ def test_a_stream_is_the_whole(pieces: str, quantizer: str) -> None:
     whole = tok.encode(sound)
     sizes = {"frames": [20] * 150, "tiny": [7] * 300, "whole": [length], "random": [1, 333, 19, 20, 21, 900, 5, 1200]}
     codes, heard = [], []
-    with Stream.of(tok) as stream:
+    with tok.stream() as stream:
         start = 0
         for size in [*sizes[pieces], length]:
             codes.append(stream.encode(sound[:, start : start + size]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from statistics import mean
@@ -16,13 +17,11 @@ if TYPE_CHECKING:
 
     from tokkit.evaluate.result import Evaluation
     from tokkit.recipe import Recipe
-    from tokkit.tokenizer import Tokenizer
-
 RECIPE = Path(__file__).with_name("demo.yaml")
 BASELINES = ("jpeg", "webp")
 LARGEST_STEPS = 20_000
 _TRIAL_STEPS, _WARM_UP_STEPS = 40, 8
-_SHOWN_SIDE = 256
+_SIDE = 256
 
 
 def demo_command(
@@ -53,12 +52,13 @@ def demo_command(
     from tokkit.tokenizer import Tokenizer
     from tokkit.train import train
 
-    wanted = steps or steps_that_fit(Recipe.load(RECIPE), 60 * minutes)
+    training, pictures = write_training_pictures(out / "training"), write_held_out_pictures(out / "pictures")
+    paths = [f"data.path={json.dumps(str(training))}", f"data.val={json.dumps(str(pictures))}"]
+    wanted = steps or steps_that_fit(Recipe.load(RECIPE, paths), 60 * minutes)
     print(f"training {wanted} steps on the pictures that come with scikit-image")
-    train(Recipe.load(RECIPE, [f"train.steps={wanted}", f"train.warmup={min(50, wanted // 10)}"]), model, force=True)
+    train(Recipe.load(RECIPE, [*paths, f"train.steps={wanted}", f"train.warmup={min(50, wanted // 10)}"]), model, force=True)
     tokenizer = Tokenizer.from_pretrained(model, device="auto")
 
-    pictures = write_pictures(tokenizer, out / "pictures")
     encode_files(tokenizer, [pictures], out / "tokens", EncodeOptions(force=True))
     decode_files(tokenizer, [out / "tokens"], out / "decoded", force=True)
     evaluation = evaluate(tokenizer, sorted(pictures.iterdir()), baselines=BASELINES, options=Options(worst=len(list(pictures.iterdir()))))
@@ -70,7 +70,7 @@ def demo_command(
     print_psnr(evaluation)
     told = {
         "tokenizer": model,
-        "pictures": pictures,
+        "held out": pictures,
         "token files": out / "tokens",
         "decoded": out / "decoded",
         "comparison": out / "comparison.png",
@@ -86,7 +86,8 @@ def steps_that_fit(recipe: Recipe, seconds: float) -> int:
     import torch
 
     from tokkit.data.loader import batches
-    from tokkit.tokenizer import Tokenizer, pick_device
+    from tokkit.devices import pick_device
+    from tokkit.tokenizer import Tokenizer
 
     options = recipe.section("train")
     device = pick_device("auto")
@@ -108,42 +109,53 @@ def steps_that_fit(recipe: Recipe, seconds: float) -> int:
     return max(1, min(LARGEST_STEPS, int(seconds / pace)))
 
 
-def write_pictures(tokenizer: Tokenizer, folder: Path) -> Path:
-    """The held-out pictures as PNG files."""
+def write_training_pictures(folder: Path) -> Path:
+    """The pictures to train on; those in colour also with their channels in turn, for most are grey and none is blue."""
     from tokkit import registry
 
-    source = registry.build("data", "samples").open(tokenizer.modality, split="val")
+    image = registry.build("modality", "image")
+    source = registry.build("data", "samples").open(image, split="train")
     for index in range(len(source)):
         sample = source.sample(index)
-        tokenizer.write(folder / f"{sample.name}.png", sample.values, force=True)
+        red, green, _ = sample.values
+        for turn in range(1 if red.equal(green) else 3):
+            image.write(folder / f"{sample.name}-{turn}.png", sample.values.roll(turn, 0), force=True)
+    return folder
+
+
+def write_held_out_pictures(folder: Path) -> Path:
+    """The middle of the pictures to judge by, 256 x 256."""
+    from tokkit import registry
+
+    image = registry.build("modality", "image")
+    source = registry.build("data", "samples", size=_SIDE, resize=True).open(image, split="val")
+    for index in range(len(source)):
+        image.write(folder / f"{source.sample(index).name}.png", source[index], force=True)
     return folder
 
 
 def side_by_side(evaluation: Evaluation) -> Image:
-    """The middle of every picture as it was and as each system gives it back, one picture a row."""
+    """Every picture as it was and as each system gives it back, one picture a row."""
     from PIL import Image, ImageDraw, ImageFont
 
     from tokkit.baselines.pictures import to_picture
 
     systems = evaluation.systems
     heads = ["original", *systems]
-    label, side = 22, _SHOWN_SIDE
-    canvas = Image.new("RGB", (len(heads) * (side + 4) - 4, len(evaluation.cases) * (side + label + 4) - 4), "white")
+    label, gap = 22, 4
+    width, height = _SIDE + gap, _SIDE + label + gap
+    canvas = Image.new("RGB", (len(heads) * width - gap, len(evaluation.cases) * height - gap), "white")
     draw = ImageDraw.Draw(canvas)
     font = ImageFont.load_default()
     for line, case in enumerate(sorted(evaluation.cases, key=lambda case: case.sample)):
-        top = line * (side + label + 4)
         shown = {"original": case.original, **case.reconstructions}
         for column, name in enumerate(heads):
             if name not in shown:
                 continue
-            height, width = shown[name].shape[1:]
-            y, x = max(0, (height - side) // 2), max(0, (width - side) // 2)
             row = case.rows.get(name)
             facts = f"{name}  {row.values['psnr']:.1f} dB  {row.file_bytes} B" if row is not None else f"{case.sample}: {name}"
-            draw.text((column * (side + 4) + 2, top + 5), facts, fill="black", font=font)
-            picture = to_picture(shown[name][:, y : y + side, x : x + side] / 255)
-            canvas.paste(picture, (column * (side + 4), top + label))
+            draw.text((column * width + 2, line * height + 5), facts, fill="black", font=font)
+            canvas.paste(to_picture(shown[name][:, :_SIDE, :_SIDE] / 255), (column * width, line * height + label))
     return canvas
 
 

@@ -33,7 +33,8 @@ def bench_tokbench_command(
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures a pass of the tokenizer.")] = 8,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...; auto is the GPU where there is one.")] = "auto",
     json: Annotated[Path | None, typer.Option(help="Where the result goes besides OUT/result.json.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a --json that is there.")] = False,
+    report: Annotated[Path | None, typer.Option(help="Write an HTML file: scores, and words of every bucket with what was read.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a --json or --report that is there.")] = False,
     make_data: Annotated[Path | None, typer.Option(help="Render a text set into this folder instead of judging.")] = None,
     images: Annotated[int, typer.Option(min=1, help="Pictures to render.")] = 100,
     photos: Annotated[Path | None, typer.Option(help="With --make-data: also annotate the faces of this folder's photographs.")] = None,
@@ -49,19 +50,21 @@ def bench_tokbench_command(
     from tokkit.bench.tokbench.layout import FACE_SET, read_layout
     from tokkit.bench.tokbench.methods import home_of, open_method
     from tokkit.bench.tokbench.recognizers import build_recognizer
+    from tokkit.bench.tokbench.report import write_report
     from tokkit.bench.tokbench.run import run
     from tokkit.cli.progress import bar
+    from tokkit.devices import pick_device
     from tokkit.errors import InputError
     from tokkit.files import refuse_overwrite
-    from tokkit.tokenizer import pick_device
 
     if make_data is not None:
         _make(make_data, recognizer, recognizer_weights, images, photos, seed)
         return
     if not model or data is None:
         raise InputError("bench tokbench: give a model and the folder of the data, or --make-data")
-    if json is not None:
-        refuse_overwrite(json, force=force)
+    for path in (json, report):
+        if path is not None:
+            refuse_overwrite(path, force=force)
     parts = read_layout(data, sets=tuple(name.strip() for name in sets.split(",")) if sets else None)
     words = recognizer != NONE and any(part.name != FACE_SET for part in parts)
     portraits = faces != NONE and any(part.name == FACE_SET for part in parts)
@@ -83,6 +86,9 @@ def bench_tokbench_command(
         if path is not None:
             result.write_json(path)
             print(path)
+    if report is not None:
+        write_report(result, method, report)
+        print(report)
     for failure in result.failures:
         print(f"tokkit: {' '.join(failure.split())}", file=sys.stderr)
     if result.failures:

@@ -30,11 +30,12 @@ from torch import Tensor
 
 from tokkit import registry
 from tokkit.baselines.base import Baseline
+from tokkit.devices import pick_device
 from tokkit.errors import InputError
 from tokkit.evaluate.run import build_for
 from tokkit.evaluate.systems import Coded, System, TokenizerSystem
 from tokkit.modalities.base import Modality, Sample
-from tokkit.tokenizer import Tokenizer, pick_device
+from tokkit.tokenizer import Tokenizer
 
 Function = Callable[[Tensor], Tensor]
 
