@@ -207,13 +207,13 @@ def _case(case: Case, evaluation: Evaluation, picked: bool) -> str:
     difference = (case.original.int() - case.reconstructions[own].int()).abs().mul(AMPLIFIED).clamp(max=255).byte()
     height, width = case.original.shape[1:]
     figures = [
-        _figure(case.original, "original", f"{width} {_TIMES} {height}"),
-        _figure(case.reconstructions[own], own, _figure_facts(case.rows[own], evaluation)),
-        _figure(difference, f"|difference| {_TIMES} {AMPLIFIED}", "of the reconstruction"),
+        figure(case.original, "original", f"{width} {_TIMES} {height}"),
+        figure(case.reconstructions[own], own, _figure_facts(case.rows[own], evaluation)),
+        figure(difference, f"|difference| {_TIMES} {AMPLIFIED}", "of the reconstruction"),
     ]
     for system, values in case.reconstructions.items():
         if system != own:
-            figures.append(_figure(values, system, _figure_facts(case.rows[system], evaluation)))
+            figures.append(figure(values, system, _figure_facts(case.rows[system], evaluation)))
     tag = '<span class="tag">worst</span>' if case.worst and picked else ""
     return f'<section class="case card"><h3>{escape(case.sample)}{tag}</h3><div class="strip">{"".join(figures)}</div></section>'
 
@@ -224,7 +224,8 @@ def _figure_facts(row: Row, evaluation: Evaluation) -> str:
     return ", ".join([*facts, f"{row.file_bytes} bytes{over}", *([row.setting] if row.setting else [])])
 
 
-def _figure(values: Tensor, name: str, facts: str) -> str:
+def figure(values: Tensor, name: str, facts: str) -> str:
+    """A uint8 picture [C, H, W] that a click enlarges, its name and a line of facts below."""
     image = f'<img src="{data_uri(values)}" alt="{escape(name)}" width="{values.shape[2]}" height="{values.shape[1]}">'
     return (
         f'<figure data-name="{escape(name)}"><button class="open" aria-label="zoom {escape(name)}">{image}</button>'

@@ -34,11 +34,13 @@ class Recognizer(ABC):
         name: "parseq", "rapidocr".
         suffix: of its metrics' names; "" for the published one.
         batch_size: words that are handed over together, in the order of the annotations.
+        batch_matters: a reading depends on the other words of its batch, so words that no bucket counts have to be read as well.
     """
 
     name: ClassVar[str]
     suffix: ClassVar[str]
     batch_size: ClassVar[int]
+    batch_matters: ClassVar[bool] = False
 
     @abstractmethod
     def read(self, crops: Sequence[Crop], texts: Sequence[str]) -> list[str] | None:
@@ -66,6 +68,7 @@ class Parseq(Recognizer):
     name = "parseq"
     suffix = ""
     batch_size = 64
+    batch_matters = True
 
     def __init__(self, *, weights: str | None = None, device: str | torch.device = "cpu"):
         """

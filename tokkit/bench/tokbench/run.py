@@ -9,8 +9,8 @@ import hashlib
 import json
 import resource
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,7 +24,7 @@ from tokkit.bench.tokbench.faces import FaceEmbedder
 from tokkit.bench.tokbench.layout import Annotated, Part, Word
 from tokkit.bench.tokbench.prepare import fit, open_picture, restore, save_picture
 from tokkit.bench.tokbench.recognizers import Recognizer, crop_word
-from tokkit.bench.tokbench.scores import FACE_EDGES, TEXT_EDGES, BucketScores, accuracy, bucket_scores, similarity
+from tokkit.bench.tokbench.scores import FACE_EDGES, TEXT_EDGES, BucketScores, accuracy, bucket_of, bucket_scores, similarity
 from tokkit.errors import InputError, TokkitError
 from tokkit.evaluate.provenance import provenance
 from tokkit.evaluate.systems import System
@@ -55,6 +55,16 @@ class Method:
         return part.folder if self.root is None else part.reconstructions(self.root, setting)
 
 
+@dataclass(frozen=True)
+class Reading:
+    """One word and what was read of it."""
+
+    part: Part
+    image: Annotated
+    word: Word
+    read: str
+
+
 @dataclass
 class Result:
     """Everything that one run found.
@@ -63,6 +73,7 @@ class Result:
         scores: metric -> its buckets and their mean.
         failures: pictures, words and faces that have no value, and why; they are in no mean.
         seconds: step -> wall time in this process; a resumed run counts only what it did itself.
+        readings: every word; only in memory, the journals have them on the disk.
     """
 
     method: str
@@ -75,9 +86,12 @@ class Result:
     faces: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     peak_bytes: dict[str, int] = field(default_factory=dict)
+    readings: list[Reading] = field(default_factory=list, repr=False)
 
     def write_json(self, path: Path) -> None:
-        stored = {"format": FORMAT, "version": 1, **asdict(self), "provenance": provenance()}
+        plain = {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name not in ("readings", "scores")}
+        scores = {name: asdict(score) for name, score in self.scores.items()}
+        stored = {"format": FORMAT, "version": 1, **plain, "scores": scores, "provenance": provenance()}
         with replacing(path) as part:
             part.write_text(json.dumps(stored, indent=1) + "\n", encoding="utf-8")
 
@@ -120,7 +134,6 @@ def run(
         assert method.root is not None
         result.failures += reconstruct(method.system, parts, method.root, setting, batch_size, progress)
         result.seconds["reconstruct"] = time.perf_counter() - started
-    words: list[tuple[Word, str]] = []
     faces: list[tuple[float, float]] = []
     for part in parts:
         started = time.perf_counter()
@@ -128,19 +141,19 @@ def run(
             assert recognizer is not None
             own = {**identity, "set": part.name, "recognizer": recognizer.name, "batch": recognizer.batch_size}
             with Journal(out / f"{recognizer.name}-{part.name}.jsonl", own) as journal:
-                words += read_words(part, method.folder(part, setting), recognizer, journal, result.failures)
+                result.readings += read_words(part, method.folder(part, setting), recognizer, TEXT_EDGES[setting], journal, result.failures)
         else:
             assert embedder is not None
             own = {**identity, "set": part.name, "embedder": embedder.name}
             with Journal(out / f"{embedder.name}-{part.name}.jsonl", own) as journal:
                 faces += compare_faces(part, method.folder(part, setting), embedder, journal, result.failures)
         result.seconds[part.kind] = result.seconds.get(part.kind, 0.0) + time.perf_counter() - started
-    result.words, result.faces = len(words), len(faces)
-    if recognizer is not None and words:
+    result.words, result.faces = len(result.readings), len(faces)
+    if recognizer is not None and result.readings:
         acc, ned = recognizer.metric_names()
         edges = TEXT_EDGES[setting]
-        result.scores[acc] = bucket_scores(((word.ratio, accuracy(word.text, read)) for word, read in words), edges)
-        result.scores[ned] = bucket_scores(((word.ratio, similarity(word.text, read)) for word, read in words), edges)
+        result.scores[acc] = bucket_scores(((own.word.ratio, accuracy(own.word.text, own.read)) for own in result.readings), edges)
+        result.scores[ned] = bucket_scores(((own.word.ratio, similarity(own.word.text, own.read)) for own in result.readings), edges)
     if embedder is not None and faces:
         result.scores[embedder.metric_name()] = bucket_scores(faces, FACE_EDGES[setting])
     result.peak_bytes["process"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -187,9 +200,16 @@ def _reconstruct(system: System, part: Part, target: Path, setting: int, batch: 
     return []
 
 
-def read_words(part: Part, folder: Path, recognizer: Recognizer, journal: Journal, failures: list[str]) -> Iterator[tuple[Word, str]]:
+def read_words(
+    part: Part, folder: Path, recognizer: Recognizer, edges: Sequence[float], journal: Journal, failures: list[str]
+) -> Iterator[Reading]:
     """Every word of a set with what was read, batch by batch in the order of the annotations; failures are told and left out."""
-    listed = [(image, word) for image in part.images for word in image.words]
+    listed = [
+        (image, word)
+        for image in part.images
+        for word in image.words
+        if recognizer.batch_matters or bucket_of(word.ratio, edges) is not None
+    ]
     pictures = _Pictures(folder)
     for number, batch in enumerate(chunks(listed, recognizer.batch_size)):
         readings = journal.done.get(str(number))
@@ -201,7 +221,7 @@ def read_words(part: Part, folder: Path, recognizer: Recognizer, journal: Journa
             if read is None:
                 failures.append(f"{part.name}/{image.name}: {word.text!r}: {why}")
             else:
-                yield word, read
+                yield Reading(part, image, word, read)
 
 
 def _read_batch(batch: list[tuple[Annotated, Word]], pictures: _Pictures, recognizer: Recognizer) -> list[tuple[str | None, str]]:
