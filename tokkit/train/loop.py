@@ -90,6 +90,9 @@ class Run:
             kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
         )
         self.device = self.accelerator.device
+        shares = self.accelerator.num_processes * self.options.accumulate
+        if self.options.batch_size % shares:
+            raise InputError(f"train.batch_size={self.options.batch_size} must be a multiple of processes x accumulate = {shares}")
         torch.manual_seed(self.options.seed)
         self.tokenizer = Tokenizer.from_recipe(recipe)
         if self.options.init_from is not None:
