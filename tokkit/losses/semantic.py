@@ -25,7 +25,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 class Semantic(Loss):
     """Alignment of a frozen timm model's features of the original and of the reconstruction, at every place or of the mean over places.
 
-    "cosine" is 1 - cos, as in ReTok's hierarchical semantic regularisation (https://github.com/zfu006/ReTok) and VTP; "margin" is
+    "cosine" is 1 - cos, as in ReTok's hierarchical semantic regularisation (https://github.com/zfu006/ReTok); "margin" is
     relu(1 - margin - cos), as in ResTok (https://arxiv.org/abs/2601.03955): features that are near enough are left alone.
 
     For pictures; grey ones are repeated to three channels.
