@@ -152,6 +152,36 @@ def _blocks() -> dict[str, tuple[str, ...]]:
     return {"down_block_types": ("DownEncoderBlock2D",) * 2, "up_block_types": ("UpDecoderBlock2D",) * 2}
 
 
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("Dac", {"encoder_hidden_size": 8, "downsampling_ratios": [2, 4], "decoder_hidden_size": 16, "hidden_size": 32, "n_codebooks": 2}),
+        ("Encodec", {"num_filters": 4, "hidden_size": 16, "codebook_dim": 16, "num_lstm_layers": 1, "upsampling_ratios": [4, 2]}),
+    ],
+)
+def test_local_sound_codecs_of_transformers(tmp_path: Path, kind: str, options: dict[str, int]) -> None:
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    config = getattr(transformers, f"{kind}Config")(codebook_size=16, **options)
+    model = getattr(transformers, f"{kind}Model")(config).eval()
+    model.save_pretrained(tmp_path / "codec")
+    sound = torch.randn(1, 801, generator=torch.Generator().manual_seed(1)) * 0.1
+    system = open_system(f"transformers:{tmp_path / 'codec'}")
+    assert system.modality.sample_rate == config.sampling_rate
+    (coded,) = system.code([Sample(sound, "s")])
+    with torch.inference_mode():
+        expected = model(sound[None])
+    length = min(801, expected.audio_values.shape[-1])
+    torch.testing.assert_close(coded.values[0, :length], expected.audio_values.reshape(-1)[:length])
+    assert coded.values.shape == sound.shape and coded.payload_bits == 4 * expected.audio_codes.numel()
+
+
+def test_what_is_no_codec_of_transformers_is_told(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
+    with pytest.raises(InputError, match="a bert; known are dac, encodec, mimi, xcodec"):
+        open_system(f"transformers:{tmp_path}")
+
+
 def test_tokkits_own_and_identity(tmp_path: Path) -> None:
     tokenizer().save(tmp_path / "model")
     assert isinstance(open_system(str(tmp_path / "model")), TokenizerSystem)

@@ -1,4 +1,4 @@
-"""Any tokenizer as a `System`: tokkit's own, a Python function, a command, finished reconstructions, classical codecs, diffusers' models.
+"""Any tokenizer as a `System`: tokkit's own, a function, a command, finished reconstructions, codecs, models of diffusers and transformers.
 
 What a command line names:
 
@@ -9,6 +9,7 @@ What a command line names:
     command:tool {input} {output}   a program that reads one file and writes another
     folder:reconstructions       files that are there already, by the samples' names
     diffusers:folder             a local VQModel or AutoencoderKL
+    transformers:folder          a local DAC, EnCodec, Mimi or X-Codec
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import json
+import math
 import shlex
 import subprocess
 import sys
@@ -140,6 +142,44 @@ class CommandSystem(System):
             return Coded(self.modality.read(made).values, 0, 0)
 
 
+class TransformersSystem(System):
+    """A local sound codec of transformers. Bits are those of its codes, ceil(log2 K) each; a file would add a header."""
+
+    KINDS = ("dac", "encodec", "mimi", "xcodec")
+
+    def __init__(self, folder: str | Path, *, device: str | torch.device = "cpu"):
+        """
+        Raises:
+            InputError: transformers or the model is not there, or it is of another kind.
+        """
+        kind = _config(folder, "transformers").get("model_type")
+        if kind not in self.KINDS:
+            raise InputError(f"{folder}: a {kind}; known are {', '.join(self.KINDS)}")
+        if importlib.util.find_spec("transformers") is None:
+            raise InputError("transformers is not installed (pip install transformers)")
+        from transformers import AutoModel
+
+        try:
+            model: Any = AutoModel.from_pretrained(str(folder), local_files_only=True)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise InputError(f"{folder}: cannot load the {kind}: {error}") from error
+        self.name, self.device = Path(folder).name, pick_device(device)
+        self.model = model.eval().to(self.device)
+        channels = getattr(model.config, "audio_channels", 1)
+        self.modality = registry.build("modality", "audio", sample_rate=model.config.sampling_rate, channels=channels)
+
+    def code(self, samples: Sequence[Sample]) -> list[Coded]:
+        return [self._code(sample.values) for sample in samples]
+
+    def _code(self, values: Tensor) -> Coded:
+        with torch.inference_mode():
+            found = self.model(values[None].to(self.device))
+        sound = found.audio_values.reshape(values.shape[0], -1).float().cpu()[:, : values.shape[1]]
+        sound = torch.nn.functional.pad(sound, (0, values.shape[1] - sound.shape[1]))
+        bits = found.audio_codes.numel() * math.ceil(math.log2(self.model.config.codebook_size))
+        return Coded(sound, bits, -(-bits // 8))
+
+
 def open_system(named: str, modality: str | Modality = "image", *, device: str | torch.device = "cpu") -> System:
     """What a command line names, see above.
 
@@ -161,6 +201,8 @@ def open_system(named: str, modality: str | Modality = "image", *, device: str |
         return CommandSystem(rest, built)
     if colon and kind == "folder":
         return FolderSystem(rest, built)
+    if colon and kind == "transformers":
+        return TransformersSystem(rest, device=device)
     if colon and kind == "diffusers":
         return FunctionSystem(load_diffusers(rest, device), built, name=Path(rest).name, device=device)
     codec, at, quality = named.partition("@")
@@ -196,10 +238,7 @@ def load_diffusers(folder: str | Path, device: str | torch.device) -> Function:
     Raises:
         InputError: diffusers or the model is not there, or it is of another class.
     """
-    try:
-        kind = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8")).get("_class_name")
-    except (OSError, ValueError) as error:
-        raise InputError(f"{folder}: no model of diffusers here: {error}") from error
+    kind = _config(folder, "diffusers").get("_class_name")
     if kind not in ("AutoencoderKL", "VQModel"):
         raise InputError(f"{folder}: a {kind}; known are AutoencoderKL and VQModel")
     if importlib.util.find_spec("diffusers") is None:
@@ -218,3 +257,11 @@ def load_diffusers(folder: str | Path, device: str | torch.device) -> Function:
         return ((decoded + 1) / 2).clamp(0, 1)
 
     return reconstruct
+
+
+def _config(folder: str | Path, library: str) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder}: no model of {library} here: {error}") from error
+    return found
