@@ -63,3 +63,11 @@ def test_a_target_that_cannot_be_is_told_before_work_begins(photos: Path, tmp_pa
     with pytest.raises(InputError, match="expected a metric and a number"):
         encode_files(ordered(), [photos], tmp_path / "tokens", EncodeOptions(target="psnr"))
     assert not (tmp_path / "tokens").exists()
+
+
+def test_a_picture_without_a_value_fails_and_the_others_go_on(photos: Path, tmp_path: Path) -> None:
+    """SSIM needs 11 pixels a side, and of the pictures one has 12 and two have 8."""
+    summary = encode_files(ordered(), [photos], tmp_path / "tokens", EncodeOptions(target="ssim:0.5"))
+    assert summary.done == 1 and sorted(failure.name for failure in summary.failures) == ["0.png", "1.png"]
+    assert "target=ssim:0.5 cannot be measured" in summary.failures[0].reason
+    assert [path.name for path in (tmp_path / "tokens").iterdir()] == ["2.tok"]

@@ -103,13 +103,12 @@ def encode_files(
         samples = _read(tokenizer, [job for job in todo if job not in long], readers, options, failures)
         for encoding in _one_ahead(tokenizer.begin_encode(batch) for batch in _batched(tokenizer, samples, options.batch_size)):
             tokens = encoding.finish(num_tokens=options.num_tokens, levels=options.levels, max_bits=options.max_bits)
-            originals = [sample.values for sample in encoding.samples]
-            reduced = [tokens] if target is None else shortest(tokens, originals, target, tokenizer.quantizer, tokenizer.decode_each)
+            reduced = [tokens] if target is None else _reduced(tokenizer, tokens, encoding.samples, target, failures)
             for part in reduced:
                 sink.put(part)
+                done += len(part)
                 bits += len(part) * part.payload_bits
-            done += len(tokens)
-            positions += sum(sample.values[0].numel() for sample in encoding.samples)
+                positions += sum(math.prod(size) for size in part.sizes)
             progress(done + len(failures))
     failures.extend(sink.failures)
     return Summary(done - len(sink.failures), len(jobs) - len(todo), failures, bits, positions)
@@ -154,6 +153,18 @@ def _batched(tokenizer: Tokenizer, samples: Iterable[Sample], batch_size: int) -
         held -= len(batch)
         yield batch
     yield from waiting.values()
+
+
+def _reduced(tokenizer: Tokenizer, tokens: Tokens, samples: list[Sample], target: Target, failures: list[Failure]) -> list[Tokens]:
+    """Every sample in as few tokens as reach the target; one whose metric has no value is a failure, and the others go on."""
+    try:
+        return shortest(tokens, [sample.values for sample in samples], target, tokenizer.quantizer, tokenizer.decode_each)
+    except InputError as error:
+        if len(samples) == 1:
+            failures.append(Failure(samples[0].name, str(error)))
+            return []
+    each = zip(tokens, samples, strict=True)
+    return [part for alone, sample in each for part in _reduced(tokenizer, alone, [sample], target, failures)]
 
 
 def _one_ahead(encodings: Iterator[Encoding]) -> Iterator[Encoding]:
