@@ -108,3 +108,12 @@ def test_every_command_has_help_with_an_example() -> None:
         done = CliRunner().invoke(app, [*command.split(), "--help"])
         assert done.exit_code == 0
         assert f"tokkit {command}" in done.stdout
+
+
+def test_inspect_says_which_kernels_would_run_and_what_a_tokenizer_is(work: Path) -> None:
+    ops = CliRunner().invoke(app, ["inspect", "--ops"])
+    assert ops.exit_code == 0, ops.output
+    assert any(line.startswith("codebook_lookup ") for line in ops.stdout.splitlines())
+    shown = CliRunner().invoke(app, ["inspect", str(work / "model")])
+    assert shown.exit_code == 0, shown.output
+    assert "bits a token" in shown.stdout and "quantizer:" in shown.stdout

@@ -91,7 +91,7 @@ def _show_tokens(path: Path) -> None:
 def _show_ops() -> None:
     from tokkit.ops import describe_backends
 
-    rows = [(str(row.op), f"{row.backend}: {row.reason}") for row in describe_backends()]
+    rows = [(str(row.op), f"{row.backend}: {row.why}") for row in describe_backends()]
     _table(rows)
 
 
