@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from statistics import fmean
 
+import torch
 import torch.distributed as dist
 from torch import Tensor
 
@@ -48,33 +49,62 @@ class Usage:
         }
 
 
+DENSE = 1 << 20
+"""Codebooks of at most this size are counted code by code; of larger ones, only the codes that occurred are kept."""
+
+
 class CodebookUsage:
-    """Counts codes, batch after batch, on the device that they are on."""
+    """Counts codes, batch after batch, on the device that they are on. Codebooks may have any size."""
 
     def __init__(self, codebook_sizes: tuple[int, ...]):
         self.codebook_sizes = codebook_sizes
-        self._counts: list[Tensor] | None = None
+        self.reset()
+
+    def reset(self) -> None:
+        self._dense: dict[int, Tensor] = {}
+        self._seen: dict[int, tuple[Tensor, Tensor]] = {}
 
     def update(self, codes: Tensor) -> None:
         """Count [..., Q] int64; Q may be smaller than the number of codebooks, where levels were left out."""
-        counts = usage_histogram(codes, self.codebook_sizes[: codes.shape[-1]])
-        if self._counts is None:
-            self._counts = list(counts)
-            return
-        self._counts = [before + new for before, new in zip(self._counts, counts, strict=True)]
-
-    def reset(self) -> None:
-        self._counts = None
+        flat = codes.detach().reshape(-1, codes.shape[-1])
+        small = [level for level, size in enumerate(self.codebook_sizes[: codes.shape[-1]]) if size <= DENSE]
+        counts = usage_histogram(flat[:, small], [self.codebook_sizes[level] for level in small]) if small else ()
+        for level, new in zip(small, counts, strict=True):
+            self._dense[level] = self._dense[level] + new if level in self._dense else new
+        for level in sorted(set(range(codes.shape[-1])) - set(small)):
+            values, new = flat[:, level].unique(return_counts=True)
+            self._seen[level] = _joined([*([self._seen[level]] if level in self._seen else []), (values, new)])
 
     def compute(self) -> Usage:
         """The usage of all codes since `reset`, of all processes together."""
         levels = []
-        for counts in self._counts or []:
+        for level in sorted([*self._dense, *self._seen]):
+            counts = self._dense[level].clone() if level in self._dense else self._seen[level][1]
             if dist.is_initialized():
-                counts = counts.clone()
-                dist.all_reduce(counts)
-            total = int(counts.sum())
-            share = counts[counts > 0].double() / max(total, 1)
-            entropy = float(-(share * share.log2()).sum())
-            levels.append(LevelUsage(len(counts), total, len(share) / len(counts), abs(entropy), 2 ** abs(entropy)))
+                if level in self._dense:
+                    dist.all_reduce(counts)
+                else:
+                    counts = _joined(_gathered(self._seen[level]))[1]
+            levels.append(_usage(self.codebook_sizes[level], counts))
         return Usage(tuple(levels))
+
+
+def _usage(size: int, counts: Tensor) -> LevelUsage:
+    total = int(counts.sum())
+    share = counts[counts > 0].double() / max(total, 1)
+    entropy = abs(float(-(share * share.log2()).sum()))
+    return LevelUsage(size, total, len(share) / size, entropy, 2**entropy)
+
+
+def _joined(parts: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """(values, counts) of several batches together."""
+    values, place = torch.cat([values for values, _ in parts]).unique(return_inverse=True)
+    counts = torch.cat([counts for _, counts in parts])
+    return values, torch.zeros_like(values).scatter_add_(0, place, counts)
+
+
+def _gathered(part: tuple[Tensor, Tensor]) -> list[tuple[Tensor, Tensor]]:
+    """The parts of all processes, on this process's device."""
+    everyone: list[tuple[Tensor, Tensor]] = [part] * dist.get_world_size()
+    dist.all_gather_object(everyone, (part[0].cpu(), part[1].cpu()))
+    return [(values.to(part[0].device), counts.to(part[0].device)) for values, counts in everyone]
