@@ -14,6 +14,7 @@ from torch import Tensor
 import tokkit
 from tests.small import tokenizer
 from tokkit.errors import InputError
+from tokkit.evaluate.report import render
 from tokkit.evaluate.result import Evaluation
 from tokkit.evaluate.run import evaluate
 from tokkit.metrics.base import MetricFailure
@@ -125,6 +126,7 @@ def test_it_is_part_of_an_evaluation(tmp_path: Path) -> None:
     assert result.sets["small"]["fd/coarse"] > 0
     result.write_json(tmp_path / "e.json")
     assert Evaluation.from_json(tmp_path / "e.json").sets == result.sets
+    assert "<th>fd/coarse</th>" in render(result)
     with pytest.raises(InputError, match="judges image, and this is audio"):
         from tests.evaluate.eval_fakes import Fake
 

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import random
 import shutil
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -177,6 +178,18 @@ def test_the_report_shows_the_worst_words_of_each_bucket_with_what_was_read(tmp_
     assert page.index("Small text") < page.index("Medium text") < page.index("Large text")
     assert "Of 4 words the 4 that were read worst, then 0 at random." in page
     assert "read: 3" in page and "http" not in page.replace("http://www.w3.org", "")
+    if shutil.which("chromium") is None:
+        pytest.skip("the report is right; no chromium on this machine to open it in")
+    options = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--enable-logging=stderr",
+        "--dump-dom",
+        f"--user-data-dir={tmp_path / 'user'}",
+    ]
+    done = subprocess.run(["chromium", *options, (tmp_path / "r.html").as_uri()], capture_output=True, text=True, timeout=120, check=True)
+    assert ":CONSOLE" not in done.stderr and "Large text" in done.stdout
 
 
 def test_what_is_blurred_or_shuffled_scores_below_identity_on_every_score(

@@ -42,6 +42,7 @@ def render(evaluation: Evaluation) -> str:
     sections = [
         _head(evaluation, lines[0]),
         _table(evaluation, lines),
+        _sets(evaluation),
         _rate_charts(evaluation),
         _length_charts(evaluation),
         _usage(evaluation),
@@ -104,6 +105,19 @@ def _table(evaluation: Evaluation, lines: Sequence[Summary]) -> str:
         f'<h2>Summary</h2><div class="card"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
         f'<p class="soft">{explained}</p>'
     )
+
+
+def _sets(evaluation: Evaluation) -> str:
+    """Metrics of all samples together."""
+    names = list(dict.fromkeys(name for values in evaluation.sets.values() for name in values))
+    if not names:
+        return ""
+    head = "".join(f"<th>{escape(name)}</th>" for name in ("all samples together", *names))
+    rows = "".join(
+        f"<tr><td>{escape(system)}</td>{''.join(f'<td>{_number(values.get(name))}</td>' for name in names)}</tr>"
+        for system, values in evaluation.sets.items()
+    )
+    return f'<div class="card"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
 
 
 def _cell(shown: str, interval: Interval, remarks: str = "") -> str:
