@@ -26,7 +26,7 @@ _SIDE = 256
 
 def demo_command(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for everything; an earlier demo there is replaced.")] = Path("demo"),
-    minutes: Annotated[float, typer.Option(min=0.01, help="Time to train; the number of steps follows from the machine's pace.")] = 2.5,
+    minutes: Annotated[float, typer.Option(min=0.01, help="Time to train; the number of steps follows from the machine's pace.")] = 2.0,
     steps: Annotated[int | None, typer.Option(min=1, help="Steps to train, instead of a time.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Use a folder that holds other things.")] = False,
 ) -> None:
