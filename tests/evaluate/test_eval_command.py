@@ -113,7 +113,7 @@ def test_the_demo_does_not_touch_a_folder_of_other_things(tmp_path: Path) -> Non
 
 
 def test_the_demo_fits_its_steps_to_the_machine() -> None:
-    recipe = Recipe.load(Path(tokkit.__file__).parent / "cli" / "demo.yaml")
+    recipe = Recipe.load(Path(tokkit.__file__).parent / "cli" / "demo.yaml", ["data.name=synthetic", "data.size=32"])
     assert steps_that_fit(recipe, 1e-9) == 1
     assert 1 <= steps_that_fit(recipe, 5.0) < 20_000
 
