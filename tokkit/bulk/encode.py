@@ -87,28 +87,30 @@ def encode_files(
     todo = [job for job in jobs if job.name not in sink.present]
     failures: list[Failure] = []
     bits = positions = done = 0
+
+    def keep(tokens: Tokens) -> None:
+        nonlocal bits, positions, done
+        sink.put(tokens)
+        done += len(tokens)
+        bits += len(tokens) * tokens.payload_bits
+        positions += sum(math.prod(size) for size in tokens.sizes)
+
     with ThreadPoolExecutor(max(1, options.workers), "tokkit-read") as readers, sink:
-        long = [job for job in todo if chunking.is_long(tokenizer, job.source)]
+        long = dict.fromkeys(job for job in todo if chunking.is_long(tokenizer, job.source))
         for job in long:
             try:
                 tokens = chunking.encode_file(tokenizer, job.source, levels=options.levels, name=job.name)
             except InputError as error:
                 failures.append(Failure(job.name, str(error)))
                 continue
-            sink.put(tokens)
-            done += 1
-            bits += tokens.payload_bits
-            positions += math.prod(tokens.sizes[0])
+            keep(tokens)
             progress(done + len(failures))
         samples = _read(tokenizer, [job for job in todo if job not in long], readers, options, failures)
         for encoding in _one_ahead(tokenizer.begin_encode(batch) for batch in _batched(tokenizer, samples, options.batch_size)):
             tokens = encoding.finish(num_tokens=options.num_tokens, levels=options.levels, max_bits=options.max_bits)
             reduced = [tokens] if target is None else _reduced(tokenizer, tokens, encoding.samples, target, failures)
             for part in reduced:
-                sink.put(part)
-                done += len(part)
-                bits += len(part) * part.payload_bits
-                positions += sum(math.prod(size) for size in part.sizes)
+                keep(part)
             progress(done + len(failures))
     failures.extend(sink.failures)
     return Summary(done - len(sink.failures), len(jobs) - len(todo), failures, bits, positions)

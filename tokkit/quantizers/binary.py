@@ -9,13 +9,12 @@ from pydantic import Field
 from torch import Tensor
 
 from tokkit.ops.binary_entropy import binary_entropy
-from tokkit.quantizers.base import Grid, Quantized, Quantizer, squared_error, straight_through
-from tokkit.quantizers.bits import group_sizes, pack_bits, unpack_bits
+from tokkit.quantizers.signs import SignQuantizer
 from tokkit.registry import register
 
 
 @register("quantizer", "binary")
-class Binary(Quantizer):
+class Binary(SignQuantizer):
     """Binary quantization of bounded latents, any number of bits a token (UniWeTok, https://arxiv.org/abs/2602.14178).
 
     SigLu bounds a latent, u = 2 sigmoid(x) - 1, and its sign is the bit. Without the bound the token entropy drives |x| to infinity while
@@ -41,34 +40,13 @@ class Binary(Quantizer):
             entropy_weight: of the entropy loss; 0 computes none.
             commitment: weight of the commitment loss.
         """
-        super().__init__()
-        self.dim = bits
-        self.group_bits = group_bits
-        self.codebook_sizes = group_sizes(bits, group_bits)
-        self.temperature = temperature
-        self.entropy_weight = entropy_weight
-        self.commitment = commitment
+        super().__init__(bits=bits, group_bits=group_bits, temperature=temperature, entropy_weight=entropy_weight, commitment=commitment)
 
-    def forward(self, latents: Tensor, grid: Grid | None = None) -> Quantized:
-        self.check_latents(latents)
-        with torch.autocast(latents.device.type, enabled=False):
-            bounded = torch.sigmoid(latents.float()) * 2 - 1
-            codes = pack_bits(latents > 0, self.group_bits)
-            signs = self.lookup(codes)
-            loss, terms = bounded.new_zeros(()), {}
-            if self.training:
-                terms["commitment"] = squared_error(bounded, signs)
-                loss = self.commitment * terms["commitment"]
-                if self.entropy_weight > 0:
-                    sample, batch = binary_entropy(bounded.flatten(0, 1), self.temperature)
-                    terms |= {"entropy_sample": sample, "entropy_batch": batch}
-                    loss = loss + self.entropy_weight * (sample - batch)
-            quantized = straight_through(bounded, signs)
-        return Quantized(quantized.to(latents.dtype), codes, loss, {name: term.detach() for name, term in terms.items()})
+    def bounded(self, latents: Tensor) -> Tensor:
+        return torch.sigmoid(latents) * 2 - 1
 
-    def lookup(self, codes: Tensor, grid: Grid | None = None) -> Tensor:
-        self.check_codes(codes)
-        return unpack_bits(codes, self.dim, self.group_bits).float() * 2 - 1
+    def entropies(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        return binary_entropy(values, self.temperature)
 
     @classmethod
     def example_options(cls) -> dict[str, Any]:

@@ -125,9 +125,8 @@ class Run:
         checkpoint.check_same_recipe(self.recipe, state["recipe"], self.out)
         self.tokenizer.load_state_dict(state["tokenizer"])
         self.optimizer.load_state_dict(state["optimizer"])
-        for part, name in ((self.adversary, "adversary"), (self.average, "average"), (self.accelerator.scaler, "scaler")):
-            if part is not None:
-                part.load_state_dict(state[name])
+        for name, part in self._optional_parts().items():
+            part.load_state_dict(state[name])
         self.step = state["step"]
 
     def go(self) -> None:
@@ -289,13 +288,16 @@ class Run:
                 "tokenizer": self.tokenizer.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
             }
-            for part, name in ((self.adversary, "adversary"), (self.average, "average"), (self.accelerator.scaler, "scaler")):
-                if part is not None:
-                    state[name] = part.state_dict()
+            state |= {name: part.state_dict() for name, part in self._optional_parts().items()}
             checkpoint.save(self.out, self.step, state)
             with self._saved_weights():
                 self.tokenizer.save(self.out, recipe=self.recipe, force=True)
         self.accelerator.wait_for_everyone()
+
+    def _optional_parts(self) -> dict[str, Any]:
+        """What has a state only in some runs, by its name in the checkpoint."""
+        parts = {"adversary": self.adversary, "average": self.average, "scaler": self.accelerator.scaler}
+        return {name: part for name, part in parts.items() if part is not None}
 
     @contextmanager
     def _saved_weights(self) -> Iterator[None]:
