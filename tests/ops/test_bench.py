@@ -26,4 +26,4 @@ def test_command_writes_json(tmp_path: Path) -> None:
     out = json.loads((tmp_path / "out.json").read_text())
     assert [row["method"] for row in out["rows"]] == ["tokkit", "eager uint8"]
     assert out["rows"][0]["mismatches"] == {"eager": 0}
-    assert out["machine"]["versions"]["torch"]
+    assert out["versions"]["torch"]

@@ -8,12 +8,8 @@ of a floor that no exact method goes below, and how many of at least 65,536 rows
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import importlib.util
 import json
-import os
-import platform
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
@@ -26,6 +22,7 @@ from torch import Tensor
 
 from tokkit import ops
 from tokkit.bench.lookup_methods import Clock, Method, Row, addmm, lookup_methods, measure, tf32, vqp_module
+from tokkit.evaluate.provenance import provenance
 
 LOOKUPS = [(65536, 8, 16384), (65536, 32, 8192), (65536, 256, 1024), (65536, 256, 16384), (262144, 64, 65536), (1048576, 8, 1024)]
 """(N, d, K) on a GPU."""
@@ -193,27 +190,6 @@ def bench_step(clock: Clock, runs: int, shape: tuple[int, int, int]) -> list[Row
     return measure(f"vq step {shape}", methods, clock, runs, None)
 
 
-def machine(device: torch.device) -> dict[str, Any]:
-    """Where and with what the numbers were made."""
-    versions: dict[str, str | None] = {}
-    for name in ("torch", "triton", "numpy", "vector-quantize-pytorch", "faiss-cpu"):
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            versions[name] = None
-    root = Path(__file__).parents[2]
-    git = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=False)
-    named = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
-    return {
-        "device": named,
-        "commit": os.environ.get("TOKKIT_COMMIT") or git.stdout.strip() or None,
-        "python": platform.python_version(),
-        "cuda": torch.version.cuda,
-        "threads": torch.get_num_threads(),
-        "versions": versions,
-    }
-
-
 def run(
     device: str = "auto",
     *,
@@ -234,7 +210,7 @@ def run(
         json_path: rewritten after every case, so that what was measured survives an interruption.
 
     Returns:
-        machine, ceilings and rows, ready for json.
+        provenance, ceilings and rows, ready for json.
     """
     where = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
     cuda = where.type == "cuda"
@@ -251,7 +227,7 @@ def run(
     jobs.append(("entropy", partial(bench_entropy, clock, runs, limits, (ENTROPY[0] // shrink, ENTROPY[1]))))
     for n, d, k in STEPS if cuda else []:
         jobs.append(("step", partial(bench_step, clock, runs, (n // share, d, k))))
-    out: dict[str, Any] = {"machine": machine(where), "ceilings": limits, "samples": clock.samples, "rows": []}
+    out: dict[str, Any] = {"bench": "lookup", **provenance(), "ceilings": limits, "samples": clock.samples, "rows": []}
     for name, job in jobs:
         if any(part in name for part in only.split("|")):
             for row in job():

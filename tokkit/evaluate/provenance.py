@@ -16,7 +16,18 @@ import torch
 
 import tokkit
 
-_PACKAGES = ("torch", "torchvision", "torchmetrics", "lpips", "numpy", "pillow", "scikit-image")
+_PACKAGES = (
+    "torch",
+    "triton",
+    "torchvision",
+    "torchmetrics",
+    "lpips",
+    "numpy",
+    "pillow",
+    "scikit-image",
+    "vector-quantize-pytorch",
+    "faiss-cpu",
+)
 
 
 def provenance() -> dict[str, Any]:
@@ -37,22 +48,27 @@ def command() -> str:
 
 
 def commit() -> str | None:
-    """The git commit of tokkit's source, with "-dirty" behind it when it was changed since; None outside a checkout."""
+    """The git commit of tokkit's source, with "-dirty" behind it when it was changed since.
+
+    Outside a checkout, the environment's TOKKIT_COMMIT: a copy on another machine has no git to ask. None where neither is there.
+    """
     folder = Path(tokkit.__file__).parent
     if _git(folder, "ls-files", "--error-unmatch", "__init__.py") is None:
-        return None
+        return os.environ.get("TOKKIT_COMMIT")
     head = _git(folder, "rev-parse", "HEAD")
     changed = _git(folder, "status", "--porcelain", "--untracked-files=no", "--", ".")
     return f"{head}-dirty" if head and changed else head
 
 
 def machine() -> dict[str, Any]:
-    """Processor, cores that this process may use, and GPU."""
+    """Processor, cores that this process may use, threads of torch, GPU and its CUDA."""
     return {
         "platform": platform.platform(),
         "cpu": _cpu_name(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "cuda": torch.version.cuda,
     }
 
 
