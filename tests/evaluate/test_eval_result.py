@@ -82,6 +82,8 @@ def test_the_json_file_has_everything_and_comes_back(evaluation: Evaluation, tmp
         "skipped",
         "usage",
         "sets",
+        "set_metrics",
+        "folds",
         "curves",
         "provenance",
         "notes",

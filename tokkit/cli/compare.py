@@ -11,10 +11,13 @@ import typer
 def compare_command(
     before: Annotated[Path, typer.Argument(help="A file of `tokkit eval --json`.")],
     after: Annotated[Path, typer.Argument(help="Another, over the same samples.")],
-    level: Annotated[float, typer.Option(min=0.5, max=0.9999, help="Of the bootstrap interval that must leave out zero.")] = 0.99,
+    level: Annotated[float, typer.Option(min=0.5, max=0.9999, help="Of the interval that must leave out zero.")] = 0.99,
     seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
 ) -> None:
     """Show the differences between two evaluations that are larger than their noise; exit 1 where the second is worse.
+
+    The noise of a mean is the bootstrap's over the samples' paired differences; that of a metric of all samples together, such as fid, the
+    jackknife's over ten blocks of samples.
 
     tokkit compare before.json after.json
     """
@@ -38,5 +41,7 @@ def compare_command(
         print_columns(heads, [cells(difference) for difference in shown])
     else:
         print("no difference larger than its noise")
+    for note in found.notes:
+        print(f"note: {note}")
     if found.regressions:
         raise typer.Exit(1)

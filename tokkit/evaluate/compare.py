@@ -1,14 +1,19 @@
-"""Two evaluations of the same samples, against the noise of having looked at so few."""
+"""Two evaluations of the same samples, against the noise of having looked at so few.
+
+The noise of a mean is the bootstrap's, over the paired differences of the samples. That of a metric of all samples together (a Fréchet
+distance) is the jackknife's, over the paired differences without each of ten blocks of samples; a sample's name says which block it is in.
+"""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tokkit.errors import InputError
 from tokkit.evaluate.bootstrap import Interval, bootstrap_mean
-from tokkit.evaluate.result import Evaluation, Row
+from tokkit.evaluate.jackknife import jackknife, paired
+from tokkit.evaluate.result import Evaluation, MetricInfo, Row
 
 FEWEST = 5
 """Samples below which a bootstrap says nothing."""
@@ -22,7 +27,7 @@ class Difference:
     Attributes:
         name: of a metric, or "file_bytes".
         before, after: means over the samples where both are finite.
-        interval: of the mean of the paired differences, after - before.
+        interval: of the mean of the paired differences, after - before; of a metric of all samples together, of its difference.
         higher_is_better: the direction.
         n_worse, n_better: samples where only one of both is perfect (infinite) or failed, by direction.
     """
@@ -65,12 +70,14 @@ class Comparison:
         n: samples that both have.
         only_before, only_after: samples that only one has.
         differences: one for each metric that both have, and the file bytes.
+        notes: what could not be compared, and why.
     """
 
     n: int
     only_before: int
     only_after: int
     differences: list[Difference]
+    notes: list[str] = field(default_factory=list)
 
     @property
     def regressions(self) -> list[Difference]:
@@ -86,7 +93,7 @@ def compare(before: Evaluation, after: Evaluation, *, level: float = 0.99, seed:
 
     Args:
         before, after: of the same modality, with samples of the same names.
-        level: of the bootstrap interval; a difference is larger than its noise when the interval leaves out zero.
+        level: of the intervals; a difference is larger than its noise when its interval leaves out zero.
         seed: of the bootstrap.
 
     Raises:
@@ -99,12 +106,33 @@ def compare(before: Evaluation, after: Evaluation, *, level: float = 0.99, seed:
     if len(common) < FEWEST:
         raise InputError(f"{len(common)} samples have the same names in both evaluations; it takes {FEWEST} to tell a change from noise")
     shared = [metric for metric in before.metrics if metric in after.metrics]
-    if not shared:
+    sets = [metric for metric in before.set_metrics if metric in after.set_metrics]
+    if not shared and not sets:
         raise InputError("the evaluations have no metric in common")
     pairs = [(rows_before[key], rows_after[key]) for key in common]
     differences = [_difference(metric.name, metric.unit, metric.higher_is_better, pairs, level, seed) for metric in shared]
+    found = Comparison(len(common), len(rows_before) - len(common), len(rows_after) - len(common), differences)
+    for metric in sets:
+        if found.only_before or found.only_after:
+            found.notes.append(f"{metric.name} is not compared: it is of all samples together, and they are not the same")
+        else:
+            _compare_sets(metric, before, after, level, found)
     differences.append(_difference(FILE_BYTES, "B", False, pairs, level, seed))
-    return Comparison(len(common), len(rows_before) - len(common), len(rows_after) - len(common), differences)
+    return found
+
+
+def _compare_sets(metric: MetricInfo, before: Evaluation, after: Evaluation, level: float, found: Comparison) -> None:
+    """A metric of all samples together, the same ones in both evaluations."""
+    systems = [(evaluation, evaluation.model["name"]) for evaluation in (before, after)]
+    one, other = (evaluation.sets.get(system, {}).get(metric.name) for evaluation, system in systems)
+    folds = [evaluation.folds.get(system, {}).get(metric.name, []) for evaluation, system in systems]
+    interval = Interval(None, None, None, found.n, level)
+    if one is not None and other is not None:
+        interval = jackknife(other - one, paired(*folds), found.n, level=level)
+        if interval.low is None:
+            found.notes.append(f"{metric.name} went from {one:.4g} to {other:.4g}, not judged: too few samples to tell its noise")
+    lost, gained = one is not None and other is None, one is None and other is not None
+    found.differences.append(Difference(metric.name, metric.unit, one, other, interval, metric.higher_is_better, int(lost), int(gained)))
 
 
 def _own_rows(evaluation: Evaluation) -> dict[tuple[str, int], Row]:

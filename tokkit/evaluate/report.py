@@ -113,11 +113,13 @@ def _sets(evaluation: Evaluation) -> str:
     if not names:
         return ""
     head = "".join(f"<th>{escape(name)}</th>" for name in ("all samples together", *names))
-    rows = "".join(
-        f"<tr><td>{escape(system)}</td>{''.join(f'<td>{_number(values.get(name))}</td>' for name in names)}</tr>"
-        for system, values in evaluation.sets.items()
-    )
-    return f'<div class="card"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+    rows = []
+    for system in evaluation.sets:
+        found = [evaluation.set_interval(system, name) for name in names]
+        rows.append(f"<tr><td>{escape(system)}</td>{''.join(_cell(_number(own.mean), own) for own in found)}</tr>")
+    told = f"Below each, its {100 * evaluation.settings['level']:g} % jackknife interval over blocks of samples."
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    return f'<div class="card">{table}</div><p class="soft">{told}</p>'
 
 
 def _cell(shown: str, interval: Interval, remarks: str = "") -> str:

@@ -15,7 +15,9 @@ from torch import Tensor
 
 from tokkit.errors import InputError
 from tokkit.evaluate.bootstrap import Interval, bootstrap_mean
+from tokkit.evaluate.jackknife import jackknife
 from tokkit.files import refuse_overwrite, replacing
+from tokkit.metrics.base import Fold
 
 FORMAT = "tokkit-evaluation"
 VERSION = 1
@@ -147,7 +149,9 @@ class Evaluation:
         model: what identifies the judged system; its "name" is the system's name in the rows.
         unit: what rates are per: "pixel", "second" or "sample".
         usage: for each codebook of a token: how much of it was used.
-        sets: system -> metrics of all samples together, such as Fréchet distances.
+        set_metrics: those of all samples together, such as Fréchet distances.
+        sets: system -> their values.
+        folds: system -> metric -> its values without each block of samples.
         settings: seed, level of the intervals, and what was asked for.
         provenance: machine, commit, versions, command.
         notes: what the reader should know, one sentence each.
@@ -162,7 +166,9 @@ class Evaluation:
     rows: list[Row] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
     usage: list[dict[str, float]] = field(default_factory=list)
+    set_metrics: list[MetricInfo] = field(default_factory=list)
     sets: dict[str, dict[str, float]] = field(default_factory=dict)
+    folds: dict[str, dict[str, list[Fold]]] = field(default_factory=dict)
     curves: list[Curve] = field(default_factory=list)
     provenance: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -177,6 +183,14 @@ class Evaluation:
     def unread(self) -> list[Skipped]:
         """The samples that are in no row: unreadable, or the judged system failed."""
         return [skipped for skipped in self.skipped if skipped.system in ("", self.model["name"])]
+
+    def set_interval(self, system: str, metric: str) -> Interval:
+        """A metric of all samples together, with its noise; without a mean where it has no value."""
+        value = self.sets.get(system, {}).get(metric)
+        n = sum(row.system == system for row in self.rows)
+        if value is None:
+            return Interval(None, None, None, n, self.settings["level"])
+        return jackknife(value, self.folds.get(system, {}).get(metric, []), n, level=self.settings["level"])
 
     def summary(self) -> list[Summary]:
         """One line a system."""
@@ -260,6 +274,11 @@ class Evaluation:
                 skipped=[Skipped(**entry) for entry in stored["skipped"]],
                 curves=[Curve(**{**entry, "points": [Point(**point) for point in entry["points"]]}) for entry in stored["curves"]],
                 sets=stored.get("sets", {}),
+                set_metrics=[MetricInfo(**info) for info in stored.get("set_metrics", [])],
+                folds={
+                    system: {name: [Fold(**fold) for fold in folds] for name, folds in named.items()}
+                    for system, named in stored.get("folds", {}).items()
+                },
                 **{key: stored[key] for key in ("model", "modality", "unit", "settings", "usage", "provenance", "notes")},
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -207,7 +207,9 @@ class _Run:
             "baselines": [baseline.name for baseline in baselines],
             "libraries": {baseline.name: baseline.library for baseline in baselines},
         }
-        self.result = Evaluation(system.describe(), system.modality.name, unit_of(system.modality), infos, settings, notes=notes)
+        unit = unit_of(system.modality)
+        of_sets = [MetricInfo(metric.name, metric.unit, metric.higher_is_better) for metric in set_metrics]
+        self.result = Evaluation(system.describe(), system.modality.name, unit, infos, settings, set_metrics=of_sets, notes=notes)
         self.usage = CodebookUsage(system.codebook_sizes) if system.codebook_sizes else None
         self.curves = CurveBuilder()
         pictures = system.modality.name == "image"
@@ -228,7 +230,8 @@ class _Run:
             raise InputError(f"nothing to evaluate: none of {len(self.result.skipped)} samples could be used{reason}")
         if self.usage is not None:
             self.result.usage = [asdict(level) for level in self.usage.compute().levels]
-        self.result.sets = {system: values for system in self.result.systems if (values := self._of_sets(system))}
+        for system in self.result.systems:
+            self._of_sets(system)
         self.result.curves = self.curves.curves()
         self.result.cases = self.gallery.cases()
         self.result.provenance = provenance()
@@ -278,19 +281,20 @@ class _Run:
 
     def _add(self, metric: SetMetric, group: str, sample: str, values: Tensor) -> None:
         try:
-            metric.add(group, values)
+            metric.add(group, values, key=sample)
         except MetricFailure as error:
             self.result.notes.append(f"{sample} of {group} is left out: {error}")
 
-    def _of_sets(self, system: str) -> dict[str, float]:
-        """The values of the set metrics that have one."""
-        values = {}
+    def _of_sets(self, system: str) -> None:
+        """The values of the set metrics that have one, with their noise."""
         for metric in self.set_metrics:
             try:
-                values[metric.name] = metric.compute(ORIGINALS, system)
+                value, folds = metric.compute(ORIGINALS, system), metric.folds(ORIGINALS, system)
             except MetricFailure as error:
                 self.result.notes.append(f"{metric.name} of {system} has no value: {error}")
-        return values
+                continue
+            self.result.sets.setdefault(system, {})[metric.name] = value
+            self.result.folds.setdefault(system, {})[metric.name] = folds
 
     def _sweep(self, sample: Sample, coded: Coded, full: Row) -> None:
         """The sample's share of the curves: the system whole and shortened, and each codec at its own list of qualities."""

@@ -28,7 +28,7 @@ def print_table(evaluation: Evaluation) -> None:
         print_columns(["codebook", "entries", "used [%]", "perplexity", "entropy [bits]"], rows)
     if evaluation.sets:
         names = list(dict.fromkeys(name for values in evaluation.sets.values() for name in values))
-        cells = [[system, *(number(values.get(name)) for name in names)] for system, values in evaluation.sets.items()]
+        cells = [[system, *(_set_cell(evaluation.set_interval(system, name)) for name in names)] for system in evaluation.sets]
         print_columns(["all samples together", *names], cells)
     for note in evaluation.notes:
         print(f"note: {note}")
@@ -67,6 +67,10 @@ def _cells(line: Summary, evaluation: Evaluation) -> list[str]:
         remarks += [f"{column.n_failed} failed"] if column.n_failed else []
         cells.append(" ".join([number(column.interval.mean), *remarks]))
     return cells
+
+
+def _set_cell(interval: Interval) -> str:
+    return " ".join([number(interval.mean), *([_spread(interval)] if interval.low is not None else [])])
 
 
 def _spread(interval: Interval) -> str:

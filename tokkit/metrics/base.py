@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import zlib
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager
-from typing import ClassVar
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -62,10 +65,29 @@ def check_pair(metric: str, original: Tensor, reconstruction: Tensor) -> None:
             raise MetricFailure(f"{metric}: the {which} has values that are not finite")
 
 
+BLOCKS = 10
+"""Blocks of samples that a `SetMetric` can be computed without, one at a time."""
+
+
+@dataclass(frozen=True)
+class Fold:
+    """A metric of a set without one of its blocks, which holds `n` samples."""
+
+    block: int
+    n: int
+    value: float
+
+
+def block_of(key: str) -> int:
+    """The block of a sample: the same in every evaluation that has a sample of that name."""
+    return zlib.crc32(key.encode()) % BLOCKS
+
+
 class SetMetric(ABC):
     """Base of metrics of whole sets: one number for all reconstructions of a system against all originals.
 
-    Samples are handed over one by one, each under the group that it belongs to; memory does not grow with their number.
+    Samples are handed over one by one, each under the group that it belongs to; memory does not grow with their number. What several
+    processes, or an interrupted run, have counted is put together by `state` and `join`.
 
     Attributes:
         name, unit, higher_is_better, modality: as in `Metric`.
@@ -77,8 +99,13 @@ class SetMetric(ABC):
     modality: str
 
     @abstractmethod
-    def add(self, group: str, sample: Tensor) -> None:
+    def add(self, group: str, sample: Tensor, *, key: str = "") -> None:
         """Count one sample [C, *spatial] in the public range of the modality.
+
+        Args:
+            group: that it belongs to.
+            sample: the values.
+            key: its name, which says in which block it is; without one, blocks are filled in turn.
 
         Raises:
             MetricFailure: it cannot be counted.
@@ -91,3 +118,19 @@ class SetMetric(ABC):
         Raises:
             MetricFailure: one of them has too few samples.
         """
+
+    def folds(self, reference: str, group: str) -> list[Fold]:
+        """The metric without each of the blocks, for a jackknife; [] where its noise cannot be told.
+
+        Raises:
+            MetricFailure: one of them has too few samples.
+        """
+        return []
+
+    @abstractmethod
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Everything that was counted, as arrays."""
+
+    @abstractmethod
+    def join(self, state: dict[str, NDArray[Any]]) -> None:
+        """Count what another one has counted."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tokkit.errors import InputError
-from tokkit.metrics.base import MetricFailure, SetMetric, exact_convolutions
+from tokkit.metrics.base import BLOCKS, Fold, MetricFailure, SetMetric, block_of, exact_convolutions
+from tokkit.metrics.moments import Floats, Moments, frechet_distance, joined
 from tokkit.weights import find_weights
 
 FID = "fid"
@@ -37,103 +38,106 @@ Features = Callable[[Tensor], Tensor]
 """Pictures [B, 3, H, W], uint8, of one size, to features [B, D]."""
 
 
-class Moments:
-    """Mean and covariance of vectors that come batch after batch, in float64 (Chan, Golub and LeVeque's update)."""
-
-    def __init__(self, dim: int):
-        self.count = 0
-        self.mean = np.zeros(dim)
-        self._scatter = np.zeros((dim, dim))
-
-    def update(self, vectors: NDArray[np.float64]) -> None:
-        """Count [B, D]."""
-        added = len(vectors)
-        mean = vectors.mean(0)
-        centred = vectors - mean
-        shift = mean - self.mean
-        total = self.count + added
-        self._scatter += centred.T @ centred + np.outer(shift, shift) * (self.count * added / total)
-        self.mean += shift * (added / total)
-        self.count = total
-
-    def covariance(self) -> NDArray[np.float64]:
-        """Unbiased, divided by n - 1, as numpy.cov gives it."""
-        return self._scatter / (self.count - 1)
-
-
-def frechet_distance(
-    mean: NDArray[np.float64], covariance: NDArray[np.float64], other_mean: NDArray[np.float64], other_covariance: NDArray[np.float64]
-) -> float:
-    """|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)) (https://arxiv.org/abs/1706.08500).
-
-    The trace of the root is the sum of the roots of the eigenvalues of C1^(1/2) C2 C1^(1/2), which is symmetric, so no imaginary part has
-    to be thrown away and covariances of less than full rank do no harm.
-    """
-    values, vectors = np.linalg.eigh(covariance)
-    root = (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
-    product = root @ other_covariance @ root
-    trace = np.sqrt(np.linalg.eigvalsh((product + product.T) / 2).clip(min=0)).sum()
-    difference = mean - other_mean
-    return float(difference @ difference + np.trace(covariance) + np.trace(other_covariance) - 2 * trace)
-
-
 @dataclass
 class _Group:
-    moments: Moments | None
-    waiting: list[Tensor]
+    """Moments of each block that has samples, and pictures whose features are not computed yet."""
+
+    blocks: dict[int, Moments] = field(default_factory=dict)
+    waiting: list[tuple[int, Tensor]] = field(default_factory=list)
+    seen: int = 0
 
 
 class FrechetDistance(SetMetric):
-    """Fréchet distance in a space of features. Pictures are rounded to 8 bits first, as files have them."""
+    """Fréchet distance in a space of features.
+
+    Moments are kept for `BLOCKS` blocks of samples apart (memory: 8 BLOCKS D^2 bytes a group), so that the distance can be had without
+    each of them, which tells its noise.
+    """
 
     higher_is_better = False
-    modality = "image"
 
-    def __init__(self, name: str, features: Features):
+    def __init__(self, name: str, features: Features, *, modality: str = "image"):
         """
         Args:
             name: in tables; it should name the features.
-            features: any function of pictures.
+            features: any function of samples; pictures are rounded to 8 bits first, as files have them.
+            modality: of the samples, "image" or "video".
         """
-        self.name, self.features = name, features
+        self.name, self.features, self.modality = name, features, modality
         self._groups: dict[str, _Group] = {}
 
-    def add(self, group: str, sample: Tensor) -> None:
+    def add(self, group: str, sample: Tensor, *, key: str = "") -> None:
         if not sample.isfinite().all():
             raise MetricFailure(f"{self.name}: a sample has values that are not finite")
         pixels = sample.detach().float().clamp(0, 1).mul(255).round().byte()
-        own = self._groups.setdefault(group, _Group(None, []))
-        if own.waiting and own.waiting[0].shape != pixels.shape:
+        own = self._groups.setdefault(group, _Group())
+        if own.waiting and own.waiting[0][1].shape[1:] != pixels.shape[1:]:
             self._flush(own)
-        own.waiting.append(pixels.expand(3, -1, -1))
+        block = block_of(key) if key else own.seen % BLOCKS
+        own.seen += 1
+        own.waiting.append((block, pixels.expand(3, *pixels.shape[1:])))
         if len(own.waiting) == _BATCH:
             self._flush(own)
 
     def compute(self, reference: str, group: str) -> float:
-        first, second = self._moments(reference), self._moments(group)
-        return frechet_distance(first.mean, first.covariance(), second.mean, second.covariance())
+        return _distance(self._whole(reference), self._whole(group))
 
-    def moments(self, group: str) -> tuple[int, NDArray[np.float64], NDArray[np.float64]]:
+    def folds(self, reference: str, group: str) -> list[Fold]:
+        first, second = self._whole(reference), self._whole(group)
+        blocks, others = self._groups[reference].blocks, self._groups[group].blocks
+        found = []
+        for block in sorted(blocks.keys() & others.keys()):
+            if min(first.count - blocks[block].count, second.count - others[block].count) >= 2:
+                left = _distance(first.without(blocks[block]), second.without(others[block]))
+                found.append(Fold(block, others[block].count, left))
+        return found
+
+    def moments(self, group: str) -> tuple[int, Floats, Floats]:
         """Number of samples, mean and covariance of a group, to keep them for another run."""
-        found = self._moments(group)
+        found = self._whole(group)
         return found.count, found.mean, found.covariance()
 
-    def _moments(self, group: str) -> Moments:
+    def state(self) -> dict[str, NDArray[Any]]:
+        found = {}
+        for group, own in self._groups.items():
+            self._flush(own)
+            for block, moments in own.blocks.items():
+                found.update({f"{group}/{block}/{name}": array for name, array in moments.to_arrays().items()})
+        return found
+
+    def join(self, state: dict[str, NDArray[Any]]) -> None:
+        parts: dict[tuple[str, int], dict[str, NDArray[Any]]] = {}
+        for name, array in state.items():
+            group, block, field_name = name.rsplit("/", 2)
+            parts.setdefault((group, int(block)), {})[field_name] = array
+        for (group, number), arrays in parts.items():
+            own = self._groups.setdefault(group, _Group())
+            added = Moments.from_arrays(arrays)
+            own.blocks.setdefault(number, Moments(len(added.mean))).join(added)
+            own.seen += added.count
+
+    def _whole(self, group: str) -> Moments:
         own = self._groups.get(group)
         if own is not None:
             self._flush(own)
-        if own is None or own.moments is None or own.moments.count < 2:
+        whole = joined(own.blocks.values()) if own is not None else None
+        if whole is None or whole.count < 2:
             raise MetricFailure(f"{self.name}: {group!r} has fewer than two samples")
-        return own.moments
+        return whole
 
     def _flush(self, group: _Group) -> None:
         if not group.waiting:
             return
         with torch.inference_mode(), exact_convolutions():
-            found = self.features(torch.stack(group.waiting)).double().cpu().numpy()
+            found = self.features(torch.stack([pixels for _, pixels in group.waiting])).double().cpu().numpy()
+        blocks = np.array([block for block, _ in group.waiting])
         group.waiting.clear()
-        group.moments = group.moments or Moments(found.shape[1])
-        group.moments.update(found)
+        for block in np.unique(blocks).tolist():
+            group.blocks.setdefault(block, Moments(found.shape[1])).update(found[blocks == block])
+
+
+def _distance(first: Moments, second: Moments) -> float:
+    return frechet_distance(first.mean, first.covariance(), second.mean, second.covariance())
 
 
 class TimmFeatures:
