@@ -89,6 +89,14 @@ class Modality(ABC):
             InputError: the file exists and `force` is not set, or its suffix is not one of those that can be written.
         """
 
+    def write_sample(self, path: str | Path, sample: Sample, *, force: bool = False) -> None:
+        """`write` for a sample whose extras say something that its file can hold, such as a frame rate.
+
+        Raises:
+            InputError: as `write`.
+        """
+        self.write(path, sample.values, force=force)
+
     @abstractmethod
     def samples(self, inputs: Any) -> list[Sample]:
         """Whatever a user hands over (path, tensor with or without batch axis, library object, or a list of them) as samples.
@@ -175,11 +183,11 @@ class Modality(ABC):
             if wanted:
                 raise InputError(f"{option}: not possible for {self.name}, only for pictures; leave it out")
         for axis in range(1, values.ndim):
-            values = _window(values, axis, size, None if center else generator)
+            values = window(values, axis, size, None if center else generator)
         return values
 
 
-def _window(values: Tensor, axis: int, size: int, generator: torch.Generator | None) -> Tensor:
+def window(values: Tensor, axis: int, size: int, generator: torch.Generator | None) -> Tensor:
     """`size` entries along one axis, from a random place, or from the middle without a generator."""
     spare = values.shape[axis] - size
     if spare < 0:

@@ -202,7 +202,7 @@ class Image(Modality):
             values = _floats(tensor)
         elif tensor.is_floating_point():
             values = tensor.detach().float()
-            _check_range(values, what)
+            check_range(values, what)
             values = values.clamp(0, 1)
         else:
             raise InputError(f"{what} of {tensor.dtype}: expected float in [0, 1], or uint8")
@@ -216,6 +216,11 @@ class Image(Modality):
             values = _pixels(picture, label)
         except _DAMAGE as error:
             raise InputError(f"{label}: damaged picture: {_reason(error)}") from error
+        values = self.composited(values)
+        return _oriented(values, orientation).contiguous()
+
+    def composited(self, values: Tensor) -> Tensor:
+        """Pixels [1 to 4, H, W], uint8 or float in [0, 1], of 2 or 4 channels the last alpha, as [channels, H, W] on the background."""
         if values.shape[0] in (2, 4):
             values, alpha = _floats(values[:-1]), _floats(values[-1:])
             values = values * alpha + values.new_tensor(self._background)[:, None, None] * (1 - alpha)
@@ -223,7 +228,7 @@ class Image(Modality):
             values = values.expand(3, -1, -1)
         elif values.shape[0] > self.channels:
             values = (_floats(values) * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(0, keepdim=True)
-        return _oriented(values, orientation).contiguous()
+        return values
 
 
 @contextmanager
@@ -268,7 +273,8 @@ def _oriented(values: Tensor, orientation: int) -> Tensor:
     return values.flip(axes) if axes else values
 
 
-def _check_range(values: Tensor, what: str) -> None:
+def check_range(values: Tensor, what: str) -> None:
+    """Raises InputError unless all are finite and in [0, 1], saying what would bring them there."""
     if not values.isfinite().all():
         raise InputError(f"{what} holds {int((~values.isfinite()).sum())} NaN or infinite values; pictures are finite numbers in [0, 1]")
     low, high = values.aminmax()
