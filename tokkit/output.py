@@ -19,6 +19,7 @@ class TokenizerOutput:
         terms: its parts, for the log.
         decoder_terms: the weighted losses that a decoder which generates brings itself; none for others.
         kept: [B], the share of its tokens that each sample was reconstructed from; None: all.
+        semantic: [B, N, F], what the loss `distill` compares to a teacher's features; None where the quantizer has no such part.
     """
 
     reconstruction: Tensor
@@ -28,3 +29,4 @@ class TokenizerOutput:
     terms: dict[str, Tensor] = field(default_factory=dict)
     decoder_terms: dict[str, Tensor] = field(default_factory=dict)
     kept: Tensor | None = None
+    semantic: Tensor | None = None

@@ -27,6 +27,7 @@ PACKAGES = {
     "quantizer": "quantizers",
     "loss": "losses",
     "discriminator": "losses",
+    "teacher": "losses",
     "metric": "metrics",
     "baseline": "baselines",
     "meshtokens": "meshtokens",

@@ -133,7 +133,8 @@ class Tokenizer(nn.Module):
             target, reconstruction = batch.targets, self.decoder.query(decoded, batch.queries)
         else:
             target, reconstruction = batch, self.modality.denormalize(crop(decoded, batch.shape[2:]), clamp=False)
-        return TokenizerOutput(reconstruction, target, quantized.codes, quantized.loss, quantized.terms, decoder_terms, quantized.kept)
+        kept, semantic = quantized.kept, quantized.semantic
+        return TokenizerOutput(reconstruction, target, quantized.codes, quantized.loss, quantized.terms, decoder_terms, kept, semantic)
 
     @overload
     def encode(self, inputs: Any, *, num_tokens: int | None = None, levels: int | None = None, max_bits: int | None = None) -> Tokens: ...

@@ -31,13 +31,13 @@ TINY = [
 NETWORKS = {
     "dac-24k": ["encoder.width=2", "decoder.width=32", "decoder.dim=32", "quantizer.dim=32"],
     "dac-44k": ["encoder.width=2", "decoder.width=32", "decoder.dim=32", "quantizer.dim=32"],
-    "mimi-like-24k": [f"{part}.{option}" for part in ("encoder", "decoder") for option in ("width=2", "dim=16", "heads=2", "depth=1")],
+    "mimi-like-24k-plain": [f"{part}.{option}" for part in ("encoder", "decoder") for option in ("width=2", "dim=16", "heads=2", "depth=1")],
     "wavtokenizer-like": ["encoder.width=2", "decoder.width=16", "decoder.hidden=16", "decoder.depth=1", "quantizer.codebook_size=16"],
 }
 JUDGES = {
     "dac-24k": "[{name: mpd, width: 1, periods: [2]}, {name: mrd, width: 1, windows: [256]}]",
     "dac-44k": "[{name: mpd, width: 1, periods: [2]}]",
-    "mimi-like-24k": "[{name: msstft, width: 1, windows: [256]}]",
+    "mimi-like-24k-plain": "[{name: msstft, width: 1, windows: [256]}]",
     "wavtokenizer-like": "[{name: mrd, width: 1, windows: [256]}]",
 }
 

@@ -6,6 +6,8 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from tokkit.output import TokenizerOutput
+
 
 class Loss(nn.Module):
     """Base of losses: a weighted scalar from a target and its reconstruction.
@@ -24,6 +26,13 @@ class Loss(nn.Module):
     def of_prefixes(self, target: Tensor, reconstruction: Tensor, kept: Tensor) -> Tensor:
         """`forward` for reconstructions from leading tokens; `kept` [B] is the share of its tokens that each sample kept."""
         return self(target, reconstruction)
+
+    def of_output(self, target: Tensor, reconstruction: Tensor, output: TokenizerOutput) -> Tensor:
+        """What training calls: `forward`, or `of_prefixes`. A loss that judges something else of the tokenizer's output overrides it."""
+        if output.kept is None:
+            value: Tensor = self(target, reconstruction)
+            return value
+        return self.of_prefixes(target, reconstruction, output.kept)
 
 
 class Discriminator(nn.Module):

@@ -25,6 +25,7 @@ class Quantized:
         loss: scalar fp32, the weighted sum that training adds (codebook, commitment, entropy ...); 0 in eval mode, which computes none.
         terms: the un-weighted parts of `loss` and other scalars worth logging, detached; empty in eval mode.
         kept: [B], the share of its tokens that nested dropout left of each sample; None: all.
+        semantic: [B, N, F], what the loss `distill` compares to a teacher's features, in training of a quantizer that has such a part.
     """
 
     latents: Tensor
@@ -32,6 +33,7 @@ class Quantized:
     loss: Tensor
     terms: dict[str, Tensor] = field(default_factory=dict)
     kept: Tensor | None = None
+    semantic: Tensor | None = None
 
 
 class Quantizer(nn.Module):

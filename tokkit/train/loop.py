@@ -200,8 +200,7 @@ class Run:
         terms: dict[str, Tensor] = {}
         for name, loss in zip(self.loss_names, self.losses, strict=True):
             judge = cast(Loss, loss)
-            judged = judge(target, fake) if output.kept is None else judge.of_prefixes(target, fake, output.kept)
-            terms[name] = judge.weight * judged
+            terms[name] = judge.weight * judge.of_output(target, fake, output)
         if self.adversary is not None and self.step >= self.adversary.section.start:
             with self.accelerator.autocast():
                 terms |= self.adversary.generator_terms(target, fake, _total(terms), self.tokenizer.decoder.last_layer)
