@@ -11,34 +11,17 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
-import statistics
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
+from steps import Step, compare, set_up, stepper, write
 
-from tokkit.evaluate.provenance import provenance
 from tokkit.recipe import Recipe
 from tokkit.tokenizer import Tokenizer
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "image" / "vq-f16.yaml"
-Step = Callable[[torch.Tensor], None]
-
-
-def stepper(parameters: Any, loss_of: Callable[[torch.Tensor], torch.Tensor]) -> Step:
-    optimizer = torch.optim.AdamW(list(parameters), lr=1e-4, betas=(0.9, 0.95), fused=True)
-
-    def step(batch: torch.Tensor) -> None:
-        with torch.autocast("cuda", torch.bfloat16):
-            loss = loss_of(batch)
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-
-    return step
+CUDA = torch.device("cuda")
 
 
 def ours(*, compiled: bool, channels_last: bool) -> Step:
@@ -56,7 +39,7 @@ def ours(*, compiled: bool, channels_last: bool) -> Step:
         output = tokenizer(batch)
         return F.mse_loss(tokenizer.modality.normalize(output.reconstruction), tokenizer.modality.normalize(batch)) + output.loss
 
-    return stepper(tokenizer.parameters(), loss_of)
+    return stepper(tokenizer.parameters(), loss_of, CUDA)
 
 
 def peer(root: Path, *, compiled: bool, channels_last: bool) -> Step:
@@ -79,20 +62,7 @@ def peer(root: Path, *, compiled: bool, channels_last: bool) -> Step:
         reconstruction, (codebook, commitment, entropy, _) = run(inputs)
         return F.mse_loss(reconstruction, inputs) + codebook + commitment + entropy
 
-    return stepper(model.parameters(), loss_of)
-
-
-def time_step(step: Step, batch: torch.Tensor, samples: int) -> list[float]:
-    """Milliseconds of each step, by device events."""
-    times = []
-    for _ in range(samples):
-        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-        start.record()
-        step(batch)
-        end.record()
-        end.synchronize()
-        times.append(start.elapsed_time(end))
-    return times
+    return stepper(model.parameters(), loss_of, CUDA)
 
 
 WHO = ("llamagen", "tokkit")
@@ -107,8 +77,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--only", help="names of rows with commas between; all when not given")
     arguments = parser.parse_args()
-    torch.backends.cudnn.benchmark = True
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    set_up(CUDA)
     batch = torch.rand(arguments.batch_size, 3, 256, 256, device="cuda")
     ways = {
         "llamagen": lambda: peer(arguments.peer, compiled=False, channels_last=False),
@@ -117,26 +86,9 @@ def main() -> None:
         "tokkit": lambda: ours(compiled=False, channels_last=False),
         "tokkit compiled channels_last": lambda: ours(compiled=True, channels_last=True),
     }
-    rows = {}
-    for name in (arguments.only or ",".join(ways)).split(","):
-        make = ways[name]
-        step = make()
-        torch.cuda.reset_peak_memory_stats()
-        time_step(step, batch, 5)
-        medians = [statistics.median(time_step(step, batch, arguments.samples)) for _ in range(arguments.runs)]
-        rows[name] = {"ms": medians, "images_per_second": 1000 * arguments.batch_size / min(medians)}
-        rows[name]["peak_gib"] = torch.cuda.max_memory_allocated() / 2**30
-        del step
-        torch.cuda.empty_cache()
-        torch._dynamo.reset()
-        print(
-            f"{name:32} {min(medians):8.2f} ms  {rows[name]['images_per_second']:8.1f} images/s  {rows[name]['peak_gib']:.1f} GiB",
-            flush=True,
-        )
-    fastest = {who: max((row["images_per_second"] for name, row in rows.items() if name.startswith(who)), default=0.0) for who in WHO}
-    result = {"bench": "train-step", **provenance(), "batch": list(batch.shape), "rows": rows, "images_per_second": fastest}
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(result, indent=1) + "\n")
+    chosen = {name: ways[name] for name in (arguments.only or ",".join(ways)).split(",")}
+    rows = compare(chosen, batch, samples=arguments.samples, runs=arguments.runs)
+    write(arguments.out, "train-step", batch, rows, WHO)
 
 
 if __name__ == "__main__":
