@@ -2,9 +2,10 @@
 
     python benchmarks/train_step_1d.py --peer path/to/1d-tokenizer --out benchmarks/results/train-step-1d.json
 
-Both: 64 latent tokens of 256 px, base-size encoder and decoder to pixels (the peer's non-legacy form, as TA-TiTok trains it), 4,096 normalised
-codes of 12 channels; forward, mean squared error plus the quantizer's loss, backward, AdamW (fused), bf16 autocast, the same batch. The
-perceptual and adversarial losses are left out of both. The peer runs as its trainer runs it, and also compiled, which its trainer does not do.
+Both: 64 latent tokens of 256 px, base-size encoder and decoder to pixels (the peer's non-legacy form, as TA-TiTok trains it), 4,096
+normalised codes of 12 channels; forward, mean squared error plus the quantizer's loss, backward, AdamW (fused), bf16 autocast, the same
+batch. The perceptual and adversarial losses are left out of both. The peer runs as its trainer runs it, and also compiled, which that
+does not do.
 
 `--device cpu --size small --image-size 64 --batch-size 2 --samples 1 --runs 1` tries it where there is no GPU; such times say nothing.
 """

@@ -10,7 +10,7 @@ from timm.layers import apply_rot_embed_cat
 
 from tokkit import registry
 from tokkit.errors import InputError
-from tokkit.networks.transformer import SIZES, register_mask, resolve_shape, rotary
+from tokkit.networks.transformer import SIZES, attention_dtype, register_mask, resolve_shape, rotary
 from tokkit.networks.vit import ViTDecoder, ViTEncoder
 from tokkit.networks.vit1d import ViT1DDecoder, ViT1DEncoder
 
@@ -144,3 +144,10 @@ def test_refuses_options_that_cannot_be(options: dict[str, Any], message: str) -
     for kind in ("encoder", "decoder"):
         with pytest.raises(InputError, match=message):
             registry.build(kind, "vit1d", **TINY | options)
+
+
+def test_attention_turns_in_the_dtype_of_its_queries() -> None:
+    tokens = torch.zeros(1, 2, 8)
+    assert attention_dtype(tokens) == torch.float32 and attention_dtype(tokens.bfloat16()) == torch.bfloat16
+    with torch.autocast("cpu", torch.bfloat16):
+        assert attention_dtype(tokens) == torch.bfloat16

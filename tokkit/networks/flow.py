@@ -17,7 +17,18 @@ from tokkit.errors import InputError
 from tokkit.networks.base import GenerativeDecoder, Grid
 from tokkit.networks.noise import seeded_noise
 from tokkit.networks.rectified import Sampler, denoised, draw_sigmas, guided, guided_by_projection, integrate, noised, spread
-from tokkit.networks.transformer import Patchify, Rank, Shape, Size, Unpatchify, check_cells, learned_tokens, resolve_shape, rotary
+from tokkit.networks.transformer import (
+    Patchify,
+    Rank,
+    Shape,
+    Size,
+    Unpatchify,
+    attention_dtype,
+    check_cells,
+    learned_tokens,
+    resolve_shape,
+    rotary,
+)
 from tokkit.registry import register
 
 SMALLEST_SIGMA = 0.05
@@ -185,7 +196,7 @@ class TimedTransformer(nn.Module):
 
     def forward(self, tokens: Tensor, sigma: Tensor, grid: Grid) -> Tensor:
         """Transform [B, prefix + cells, width] at times sigma [B]."""
-        rope = rotary(grid, tokens.shape[1] - math.prod(grid), self.head_width, tokens.device)
+        rope = rotary(grid, tokens.shape[1] - math.prod(grid), self.head_width, tokens.device).to(attention_dtype(tokens))
         embedded = time_embedding(sigma, _TIME_WIDTH).to(self.norm.weight.dtype)
         modulation = self.time(embedded).unflatten(-1, (_PARTS, -1)).to(tokens.dtype)
         for block in self.blocks:

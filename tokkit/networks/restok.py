@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from tokkit.errors import InputError
 from tokkit.networks.base import Decoder, Encoder, Grid, Latents
 from tokkit.networks.layers import check_size
-from tokkit.networks.transformer import Patchify, Rank, Size, Transformer, learned_tokens, resolve_shape, rotary
+from tokkit.networks.transformer import Patchify, Rank, Size, Transformer, attention_dtype, learned_tokens, resolve_shape, rotary
 from tokkit.networks.vit1d import ViT1DDecoder
 from tokkit.registry import register
 
@@ -119,7 +119,7 @@ class ResTokEncoder(Encoder):
         patches = self.patchify(inputs)
         latents = residual_pyramid(patches.transpose(1, 2).unflatten(2, grid), self.num_tokens)
         tokens = torch.cat([latents + self.embeddings.to(latents.dtype), patches], 1)
-        rope = rotary(grid, self.num_tokens, self.transformer.head_width, tokens.device)
+        rope = rotary(grid, self.num_tokens, self.transformer.head_width, tokens.device).to(attention_dtype(tokens))
         # Who may look at whom: groups rise from the coarsest patches over the given ones, 0, to the levels of latents, 1, 2, ...
         groups = torch.cat([self._groups, self._groups.new_zeros(patches.shape[1])])
         coarsest = patches.shape[1]  # of the tokens, the last ones

@@ -73,6 +73,12 @@ def rotary(grid: tuple[int, ...], prefix: int, head_width: int, device: torch.de
     return torch.cat([angles.sin(), angles.cos()], -1)
 
 
+def attention_dtype(tokens: Tensor) -> torch.dtype:
+    """What queries and keys come in: autocast's dtype, or the tokens' own. Rotations of another would first widen all of them."""
+    kind = tokens.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else tokens.dtype
+
+
 class Transformer(nn.Module):
     """Pre-norm transformer over the tokens of a grid, after any number of tokens that have no position. Ends with a norm."""
 
@@ -94,7 +100,7 @@ class Transformer(nn.Module):
             grid: the arrangement of the cells.
             mask: [prefix + cells, prefix + cells] bool, true where the row may look at the column; None: everywhere.
         """
-        rope = rotary(grid, tokens.shape[1] - math.prod(grid), self.head_width, tokens.device)
+        rope = rotary(grid, tokens.shape[1] - math.prod(grid), self.head_width, tokens.device).to(attention_dtype(tokens))
         for block in self.blocks:
             tokens = block(tokens, rope=rope, attn_mask=mask)
         return self.norm(tokens)
