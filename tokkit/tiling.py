@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from types import EllipsisType
 from typing import NamedTuple
 
 from torch import Tensor
@@ -25,7 +26,9 @@ def spans(length: int, tile: int, margin: int) -> Iterator[Span]:
         yield Span(slice(start, stop), slice(max(0, start - margin), min(length, stop + margin)))
 
 
-def map_tiles(function: Callable[[Tensor], Tensor], values: Tensor, *, tile: int, margin: int, up: int = 1, down: int = 1) -> Tensor:
+def map_tiles(
+    function: Callable[[Tensor], Tensor], values: Tensor, *, tile: int, margin: int, up: int = 1, down: int = 1, cut: int | None = None
+) -> Tensor:
     """`function(values)` from tiles.
 
     Where an output depends on at most `margin` neighbours the result is that of the whole; where it depends on more (a group norm sees
@@ -36,23 +39,25 @@ def map_tiles(function: Callable[[Tensor], Tensor], values: Tensor, *, tile: int
         values: [B, C, *spatial].
         tile: size of a tile along every axis, a multiple of `down`.
         margin: how far beside a tile is looked at, a multiple of `down`.
-        up, down: how `function` scales the spatial axes.
+        up, down: how `function` scales the axes that are cut.
+        cut: how many axes are cut, the last ones; all spatial axes when not given. `function` may change the length of the others.
 
     Raises:
         InputError: `tile` or `margin` is not a multiple of `down`, or not positive.
     """
     if tile < 1 or margin < 0 or tile % down or margin % down:
         raise InputError(f"tile={tile} and margin={margin} must be multiples of {down}, and the tile positive")
-    axes = [list(spans(length, tile, margin)) for length in values.shape[2:]]
+    cut = values.ndim - 2 if cut is None else cut
+    lengths = values.shape[values.ndim - cut :]
+    axes = [list(spans(length, tile, margin)) for length in lengths]
     result: Tensor | None = None
-    everything = (slice(None), slice(None))
     for place in itertools.product(*axes):
-        part = function(values[(*everything, *(span.seen for span in place))])
+        part = function(values[_last(span.seen for span in place)])
         if result is None:
-            result = part.new_empty((*part.shape[:2], *(length * up // down for length in values.shape[2:])))
-        inner = tuple(_scaled(span.core, span.seen.start, up, down) for span in place)
-        outer = tuple(_scaled(span.core, 0, up, down) for span in place)
-        result[(*everything, *outer)] = part[(*everything, *inner)]
+            result = part.new_empty((*part.shape[: part.ndim - cut], *(length * up // down for length in lengths)))
+        inner = _last(_scaled(span.core, span.seen.start, up, down) for span in place)
+        outer = _last(_scaled(span.core, 0, up, down) for span in place)
+        result[outer] = part[inner]
     return function(values) if result is None else result
 
 
@@ -68,3 +73,8 @@ def from_channels(values: Tensor) -> Tensor:
 
 def _scaled(core: slice, origin: int, up: int, down: int) -> slice:
     return slice((core.start - origin) * up // down, (core.stop - origin) * up // down)
+
+
+def _last(slices: Iterable[slice]) -> tuple[EllipsisType | slice, ...]:
+    """An index that cuts the last axes."""
+    return (..., *slices)

@@ -20,7 +20,7 @@ from tokkit.errors import InputError, TokenFileError
 from tokkit.files import replacing
 from tokkit.fingerprint import fingerprint
 from tokkit.modalities.base import FieldBatch, Modality, Sample
-from tokkit.modalities.padding import crop, pad_to_multiple, padded_size
+from tokkit.modalities.padding import crop, pad_to
 from tokkit.networks.base import Decoder, Encoder, FieldDecoder, GenerativeDecoder, Grid
 from tokkit.output import TokenizerOutput
 from tokkit.prefixes import Cut, Target, shortest
@@ -101,10 +101,9 @@ class Tokenizer(nn.Module):
                     f"{type(part).__name__} works on rank {part.rank}, and {self.modality.name} has {self.modality.rank} spatial axes; "
                     f"set rank={self.modality.rank} or pick another"
                 )
-        if encoder.stride != decoder.stride:
-            raise InputError(
-                f"the encoder divides sizes by {encoder.stride} and the decoder multiplies them by {decoder.stride}; make them equal"
-            )
+        if encoder.strides != decoder.strides:
+            by, back = ((end.stride if len(set(end.strides)) == 1 else end.strides) for end in (encoder, decoder))
+            raise InputError(f"the encoder divides sizes by {by} and the decoder multiplies them by {back}; make them equal")
         if tile is not None and (tile < 1 or tile % encoder.stride):
             raise InputError(f"tile={tile} must be a positive multiple of the stride {encoder.stride}")
         self.name = name
@@ -120,7 +119,7 @@ class Tokenizer(nn.Module):
     def forward(self, batch: Tensor | FieldBatch) -> TokenizerOutput:
         """Reconstruct [B, C, *spatial] in the public range, or the field of shapes at the batch's points, through the codes."""
         inputs = batch.inputs if isinstance(batch, FieldBatch) else self.modality.normalize(batch)
-        padded = pad_to_multiple(inputs, self.encoder.stride, rank=self.modality.rank)
+        padded = pad_to(inputs, self.encoder.padded_size(tuple(inputs.shape[2:])))
         latents, grid = self.encoder(padded)
         quantized = self.quantizer(self.to_quantizer(latents), grid)
         decoder_terms: dict[str, Tensor] = {}
@@ -201,7 +200,7 @@ class Tokenizer(nn.Module):
         if len(sizes) > 1:
             listed = ", ".join(map(str, sorted(sizes)))
             raise InputError(f"encode: inputs of several sizes ({listed}) make no single tensor; use encode_each")
-        inputs = [pad_to_multiple(self.modality.network_input(sample), self.encoder.stride, rank=self.modality.rank) for sample in samples]
+        inputs = [pad_to(self.modality.network_input(sample), self.padded_size(sample)) for sample in samples]
         batch = torch.empty((len(inputs), *inputs[0].shape), dtype=inputs[0].dtype, pin_memory=self.device.type == "cuda")
         torch.stack(inputs, out=batch)
         codes, grid = self.codes_of(self.modality.normalize(batch.to(self.device, self.dtype, non_blocking=True)))
@@ -209,7 +208,7 @@ class Tokenizer(nn.Module):
 
     def codes_of(self, values: Tensor) -> tuple[Tensor, Grid]:
         """Codes [B, N, Q] and grid of [B, C, *spatial] on the device, in the networks' range and padded to the stride."""
-        if self.tile is None or max(values.shape[2:]) <= self.tile:
+        if self.tile is None or max(values.shape[-self._cut :]) <= self.tile:
             return self._codes(values)
         stride = self.encoder.stride
 
@@ -219,7 +218,7 @@ class Tokenizer(nn.Module):
                 raise InputError(f"tile={self.tile}: {self.name!r} has {codes.shape[1]} tokens on a grid of {grid}; tiles need one a cell")
             return to_channels(codes, grid)
 
-        codes = map_tiles(codes_of_tile, values, tile=self.tile, margin=self.tile // 4 // stride * stride, down=stride)
+        codes = map_tiles(codes_of_tile, values, tile=self.tile, margin=self.tile // 4 // stride * stride, down=stride, cut=self._cut)
         return from_channels(codes), tuple(codes.shape[2:])
 
     def _codes(self, values: Tensor) -> tuple[Tensor, Grid]:
@@ -231,14 +230,19 @@ class Tokenizer(nn.Module):
         """[B, N, D] of the quantizer to [B, C, *spatial] in the networks' range."""
         latents = self.to_decoder(latents.to(self.dtype))
         stride = self.decoder.stride
-        if self.tile is None or latents.shape[1] != math.prod(grid) or max(grid) * stride <= self.tile:
+        if self.tile is None or latents.shape[1] != math.prod(grid) or max(grid[-self._cut :]) * stride <= self.tile:
             return self.decoder(latents, grid)
 
         def decode_tile(cells: Tensor) -> Tensor:
             return self.decoder(from_channels(cells), tuple(cells.shape[2:]))
 
         tile = self.tile // stride
-        return map_tiles(decode_tile, to_channels(latents, grid), tile=tile, margin=tile // 4, up=stride)
+        return map_tiles(decode_tile, to_channels(latents, grid), tile=tile, margin=tile // 4, up=stride, cut=self._cut)
+
+    @property
+    def _cut(self) -> int:
+        """How many axes tiles cut: time, where it has a stride of its own, stays whole."""
+        return self.modality.rank if len(set(self.encoder.strides)) == 1 else self.modality.rank - 1
 
     def stream(self, *, levels: int | None = None) -> AbstractContextManager[Stream]:
         """Encode and decode one sound while it is being made: `with tok.stream() as stream`, see `Stream`.
@@ -260,8 +264,8 @@ class Tokenizer(nn.Module):
         )
 
     def padded_size(self, sample: Sample) -> tuple[int, ...]:
-        """The size at which the encoder sees a sample: the next multiple of its stride."""
-        return padded_size(self.modality.input_size(sample), self.encoder.stride)
+        """The size at which the encoder sees a sample: the next that it takes."""
+        return self.encoder.padded_size(self.modality.input_size(sample))
 
     @torch.inference_mode()
     def decode(self, tokens: Tokens) -> Tensor:
@@ -308,8 +312,8 @@ class Tokenizer(nn.Module):
         if header.codebook_sizes != sizes[: len(header.codebook_sizes)]:
             raise TokenFileError(f"these tokens have codebooks of {header.codebook_sizes}, and {self.name!r} has {sizes}")
 
-    def write(self, path: str | Path, values: Tensor, *, force: bool = False) -> None:
-        """Write one reconstruction, [C, *spatial] or [1, C, *spatial].
+    def write(self, path: str | Path, values: Tensor, *, extras: tuple[float, ...] = (), force: bool = False) -> None:
+        """Write one reconstruction, [C, *spatial] or [1, C, *spatial]; with `extras=tokens.extras[0]` video gets its frame rate.
 
         Raises:
             InputError: there are several, or the file exists and `force` is not set.
@@ -318,7 +322,7 @@ class Tokenizer(nn.Module):
             if len(values) != 1:
                 raise InputError(f"write takes one sample and got {len(values)}; write values[i] one by one")
             values = values[0]
-        self.modality.write(path, values, force=force)
+        self.modality.write_sample(path, Sample(values, extras=extras), force=force)
 
     @property
     def device(self) -> torch.device:

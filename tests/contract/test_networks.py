@@ -42,7 +42,12 @@ def pair(name: str, rank: int | None) -> tuple[Encoder, Decoder]:
 
 def inputs_for(encoder: Encoder, batch: int = 2) -> Tensor:
     generator = torch.Generator().manual_seed(1)
-    return torch.rand(batch, encoder.channels, *(cells * encoder.stride for cells in GRIDS[encoder.rank]), generator=generator) * 2 - 1
+    return torch.rand(batch, encoder.channels, *smallest_size(encoder, GRIDS[encoder.rank]), generator=generator) * 2 - 1
+
+
+def smallest_size(encoder: Encoder, grid: tuple[int, ...]) -> tuple[int, ...]:
+    """Of an input with this grid: one more than what one cell less may have."""
+    return encoder.padded_size(tuple((cells - 1) * step + 1 for cells, step in zip(grid, encoder.strides, strict=True)))
 
 
 def shapes(module: nn.Module) -> dict[str, torch.Size]:
@@ -54,15 +59,15 @@ def test_shapes_of_an_odd_grid(name: str, rank: int | None) -> None:
     inputs = inputs_for(encoder)
     values, grid = encoder(inputs)
     assert grid == GRIDS[encoder.rank]
-    assert tuple(cells * encoder.stride for cells in grid) == inputs.shape[2:]
+    assert decoder.output_size(grid) == inputs.shape[2:] == encoder.padded_size(tuple(inputs.shape[2:]))
     assert values.shape == (2, getattr(encoder, "num_tokens", math.prod(grid)), encoder.dim)
-    assert decoder.dim == encoder.dim and decoder.stride == encoder.stride and decoder.rank == encoder.rank
-    assert decoder(values, grid).shape == (2, decoder.channels, *(cells * decoder.stride for cells in grid))
+    assert decoder.dim == encoder.dim and decoder.strides == encoder.strides and decoder.rank == encoder.rank
+    assert decoder(values, grid).shape == (2, decoder.channels, *decoder.output_size(grid))
 
 
 def test_a_single_cell(name: str, rank: int | None) -> None:
     encoder, decoder = pair(name, rank)
-    smallest = torch.zeros(1, encoder.channels, *[encoder.stride] * encoder.rank)
+    smallest = torch.zeros(1, encoder.channels, *smallest_size(encoder, (1,) * encoder.rank))
     output = decoder(*encoder(smallest))
     assert output.shape == smallest.shape
     assert output.isfinite().all()

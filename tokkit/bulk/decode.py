@@ -56,8 +56,8 @@ def decode_files(
                 pairs = zip(tokens, batch_paths, strict=True)
                 written = [writers.submit(chunking.decode_file, tokenizer, sample, path, force=force) for sample, path in pairs]
             else:
-                values = zip(batch_paths, tokenizer.decode_each(tokens), strict=True)
-                written = [writers.submit(tokenizer.write, path, value, force=force) for path, value in values]
+                values = zip(batch_paths, tokenizer.decode_each(tokens), tokens.extras, strict=True)
+                written = [writers.submit(tokenizer.write, path, value, extras=extras, force=force) for path, value, extras in values]
             for path, future in zip(batch_paths, written, strict=True):
                 try:
                     future.result()

@@ -31,8 +31,19 @@ def pad_to_multiple(values: Tensor, stride: int | Sequence[int], *, rank: int) -
     """
     if values.ndim < rank or 0 in values.shape[values.ndim - rank :]:
         raise InputError(f"cannot pad {tuple(values.shape)}: need {rank} spatial axes at the end, none of them empty")
-    for axis, step in enumerate(_strides(stride, rank), start=values.ndim - rank):
-        missing = -values.shape[axis] % step
+    return pad_to(values, padded_size(values.shape[values.ndim - rank :], stride))
+
+
+def pad_to(values: Tensor, size: Sequence[int]) -> Tensor:
+    """Repeat the last entry of each of the last axes until they have this size: what `crop` undoes. `values` itself where nothing is to do.
+
+    Raises:
+        InputError: an axis is empty, or longer already.
+    """
+    for axis, length in enumerate(size, start=values.ndim - len(size)):
+        missing = length - values.shape[axis]
+        if missing < 0 or not values.shape[axis]:
+            raise InputError(f"cannot pad {tuple(values.shape)} to {tuple(size)}: an axis is empty, or longer already")
         if missing:
             last = values.narrow(axis, values.shape[axis] - 1, 1)
             values = torch.cat([values, last.expand(*(missing if i == axis else -1 for i in range(values.ndim)))], axis)

@@ -31,7 +31,7 @@ class Encoder(nn.Module):
         channels: C of the input [B, C, *spatial].
         dim: D of the latents.
         rank: the number of spatial axes of the input.
-        stride: every spatial axis of the input must be a multiple of it; the tokenizer pads.
+        stride: every spatial axis of the input must be a multiple of it; the tokenizer pads. Of video it is that of height and width.
     """
 
     kind: ClassVar[str] = "encoder"
@@ -39,6 +39,15 @@ class Encoder(nn.Module):
     dim: int
     rank: int
     stride: int
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """One for each spatial axis: `stride`, unless the axes differ."""
+        return (self.stride,) * self.rank
+
+    def padded_size(self, size: tuple[int, ...]) -> tuple[int, ...]:
+        """The smallest spatial size, none of its axes shorter than in `size`, that this encoder takes."""
+        return tuple(-(-length // step) * step for length, step in zip(size, self.strides, strict=True))
 
     def forward(self, inputs: Tensor) -> Latents:
         """Encode [B, C, *spatial]; pictures are in [-1, 1]."""
@@ -65,8 +74,17 @@ class Decoder(nn.Module):
     rank: int
     stride: int
 
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """One for each spatial axis: `stride`, unless the axes differ."""
+        return (self.stride,) * self.rank
+
+    def output_size(self, grid: Grid) -> tuple[int, ...]:
+        """The spatial size of what is decoded from a grid."""
+        return tuple(cells * step for cells, step in zip(grid, self.strides, strict=True))
+
     def forward(self, latents: Tensor, grid: Grid) -> Tensor:
-        """Decode [B, N, D] on a grid to [B, C, *spatial], spatial = grid * stride."""
+        """Decode [B, N, D] on a grid to [B, C, *output_size(grid)]."""
         raise NotImplementedError
 
     @property

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tokkit.errors import InputError
-from tokkit.networks.base import Decoder, Encoder, Latents
+from tokkit.networks.base import Decoder, Encoder, Grid, Latents
 from tokkit.networks.snake import started
 
 State = dict[nn.Module, Any]
@@ -21,7 +21,12 @@ ROTARY_BASE = 10_000.0
 
 
 class CausalEncoder(Encoder):
-    """An encoder whose latents depend on no later sample."""
+    """An encoder whose latents depend on no later sample (or frame, of video): the first spatial axis is time."""
+
+    @property
+    def first(self) -> int:
+        """Samples that the first latent needs; each later one needs `strides[0]` more."""
+        return self.stride
 
     def step(self, inputs: Tensor, state: State) -> Latents:
         """The latents of the next piece [B, C, n * stride]; `state` starts empty and is changed."""
@@ -31,8 +36,9 @@ class CausalEncoder(Encoder):
 class CausalDecoder(Decoder):
     """A decoder whose samples depend on no later latent."""
 
-    def step(self, latents: Tensor, state: State) -> Tensor:
-        """The samples of the next latents [B, n, D]; `state` starts empty and is changed."""
+    def step(self, latents: Tensor, state: State, grid: Grid | None = None) -> Tensor:
+        """The samples of the next latents [B, n, D]; `state` starts empty and is changed. Where there are more axes than time, `grid` is
+        that of these latents."""
         raise NotImplementedError
 
 

@@ -128,7 +128,7 @@ class MimiDecoder(CausalDecoder):
         output: Tensor = self.layers(latents.transpose(1, 2))
         return output
 
-    def step(self, latents: Tensor, state: State) -> Tensor:
+    def step(self, latents: Tensor, state: State, grid: Grid | None = None) -> Tensor:
         output: Tensor = self.layers(latents.transpose(1, 2), state)
         return output
 
