@@ -5,6 +5,7 @@ Networks say with an attribute `context` how many frames beside a frame it depen
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -32,7 +33,10 @@ def can_chunk(tokenizer: Tokenizer) -> bool:
     quantizer = tokenizer.quantizer
     ends = [(tokenizer.encoder, CausalEncoder), (tokenizer.decoder, CausalDecoder)]
     local = all(isinstance(network, causal) or hasattr(network, "context") for network, causal in ends)
-    return local and isinstance(tokenizer.modality, Audio) and quantizer.num_codes(2) == 2 and not quantizer.variable_length
+    shared = quantizer.latents_per_token
+    streams = shared == 1 or not any(isinstance(network, causal) for network, causal in ends)
+    single = not quantizer.variable_length and quantizer.num_codes(2 * shared) == 2
+    return local and streams and single and isinstance(tokenizer.modality, Audio)
 
 
 def is_long(tokenizer: Tokenizer, path: str | Path) -> bool:
@@ -48,7 +52,7 @@ def is_long(tokenizer: Tokenizer, path: str | Path) -> bool:
 
 def are_long(tokenizer: Tokenizer, tokens: Tokens) -> bool:
     """Whether tokens are better decoded in pieces."""
-    return can_chunk(tokenizer) and tokens.codes.shape[1] > PIECES * _frames(tokenizer, SECONDS)
+    return can_chunk(tokenizer) and math.prod(tokens.grid) > PIECES * _frames(tokenizer, SECONDS)
 
 
 @torch.inference_mode()
@@ -86,7 +90,7 @@ def encode_file(
     return Tokens(
         codes=codes[..., :levels],
         codebook_sizes=header.codebook_sizes,
-        grid=(codes.shape[1],),
+        grid=(-(-length // tokenizer.encoder.stride),),
         modality=header.modality,
         tokenizer=header.tokenizer,
         fingerprint=header.fingerprint,
@@ -116,7 +120,7 @@ def decode_file(tokenizer: Tokenizer, tokens: Tokens, path: str | Path, *, secon
     modality = _modality(tokenizer)
     if len(tokens) != 1:
         raise InputError(f"decode_file takes one sample and got {len(tokens)}")
-    left = tokens.sizes[0][0] if tokens.sizes[0] else tokens.codes.shape[1] * tokenizer.decoder.stride
+    left = tokens.sizes[0][0] if tokens.sizes[0] else math.prod(tokens.grid) * tokenizer.decoder.stride
     with modality.writer(path, force=force) as put, parametrize.cached():
         for values in decode_blocks(tokenizer, tokens, seconds=seconds):
             put(values[:, :left])
@@ -134,32 +138,32 @@ def encode_blocks(tokenizer: Tokenizer, blocks: Iterable[Tensor], *, seconds: fl
                 yield stream.encode(part).cpu()
         yield stream.flush().cpu()
         return
-    margin = _context(tokenizer.encoder) * stride
+    margin, token = _margin(tokenizer, tokenizer.encoder) * stride, stride * tokenizer.quantizer.latents_per_token
     held, lead = torch.zeros(0), 0
     for block in blocks:
         held = torch.cat([held, block], -1) if held.numel() else block
         while held.shape[-1] >= lead + piece + margin:
-            yield _codes(tokenizer, held[:, : lead + piece + margin])[:, lead // stride : (lead + piece) // stride]
+            yield _codes(tokenizer, held[:, : lead + piece + margin])[:, lead // token : (lead + piece) // token]
             kept = min(margin, lead + piece)
             held, lead = held[:, lead + piece - kept :], kept
     if held.shape[-1] > lead:
-        yield _codes(tokenizer, pad_to_multiple(held, stride, rank=1))[:, lead // stride :]
+        yield _codes(tokenizer, pad_to_multiple(held, stride, rank=1))[:, lead // token :]
 
 
 def decode_blocks(tokenizer: Tokenizer, tokens: Tokens, *, seconds: float = SECONDS) -> Iterator[Tensor]:
     """Samples [C, n * stride] in the public range, on the CPU, of the tokens of one sound; the last piece is not cut to its size."""
     tokenizer.check_header(tokens.header)
-    piece, count, stride = _frames(tokenizer, seconds), tokens.codes.shape[1], tokenizer.decoder.stride
+    piece, count, stride = _frames(tokenizer, seconds), math.prod(tokens.grid), tokenizer.decoder.stride
     if isinstance(tokenizer.decoder, CausalDecoder):
         stream = Stream(tokenizer)
         for codes in tokens.codes.split(piece, 1):
             yield tokenizer.modality.restore(stream.decode(codes)[0].cpu(), tokens.extras[0])
         return
-    margin = _context(tokenizer.decoder)
+    margin, shared = _margin(tokenizer, tokenizer.decoder), tokenizer.quantizer.latents_per_token
     for start in range(0, count, piece):
         stop = min(start + piece, count)
         first, last = max(0, start - margin), min(count, stop + margin)
-        part = replace(tokens, codes=tokens.codes[:, first:last], grid=(last - first,), sizes=((),))
+        part = replace(tokens, codes=tokens.codes[:, first // shared : -(-last // shared)], grid=(last - first,), sizes=((),))
         yield tokenizer.decode_each(part)[0].cpu()[:, (start - first) * stride : (stop - first) * stride]
 
 
@@ -183,9 +187,13 @@ def _check_levels(tokenizer: Tokenizer, levels: int | None) -> None:
         raise InputError(f"levels={levels} must be 1 to {most}, of a residual quantizer")
 
 
-def _context(network: torch.nn.Module) -> int:
-    return int(network.context)  # type: ignore[arg-type]
+def _margin(tokenizer: Tokenizer, network: torch.nn.Module) -> int:
+    """Frames of whole tokens that a network looks to each side."""
+    shared = tokenizer.quantizer.latents_per_token
+    return -(-int(network.context) // shared) * shared  # type: ignore[arg-type]
 
 
 def _frames(tokenizer: Tokenizer, seconds: float) -> int:
-    return max(1, round(seconds * _modality(tokenizer).sample_rate / tokenizer.encoder.stride))
+    """Frames of whole tokens, at least one."""
+    shared = tokenizer.quantizer.latents_per_token
+    return max(1, round(seconds * _modality(tokenizer).sample_rate / tokenizer.encoder.stride / shared)) * shared

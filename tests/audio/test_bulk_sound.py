@@ -43,6 +43,8 @@ def test_a_bitrate_chooses_the_levels() -> None:
     """400 frames a second of 6 bits a level: 2.4 kbps each."""
     tok = tokenizer("dac", "dac")
     assert RATE / tok.encoder.stride == 400
+    slow = tokenizer("dac", "dac", quantizer="multirate")  # a token for 6 frames: 400 bits a second a code, 1 + 2 + 6 of them
+    assert [levels_within(slow, kbps) for kbps in (0.4, 1.2, 1.3, 3.6, 9)] == [1, 3, 3, 9, 9]
     assert [levels_within(tok, kbps) for kbps in (2.4, 4.7, 4.8, 100)] == [1, 1, 2, 3]
     with pytest.raises(InputError, match=r"one level takes .* the levels take"):
         levels_within(tok, 1)

@@ -31,7 +31,11 @@ def tokenizer(encoder: str, decoder: str, *, loudness: float | None = None, quan
         "vocos": {"dim": 16, "width": 16, "hidden": 32, "depth": 2, "hop": 20, "window": 80},
     }
     decoder_options = small[decoder] | ({"width": 16} if decoder == "dac" else {})
-    quantizers: dict[str, dict[str, Any]] = {"rvq": {"dim": 16, "levels": 3, "codebook_size": 64}, "fsq": {"levels": (8, 5, 5)}}
+    quantizers: dict[str, dict[str, Any]] = {
+        "rvq": {"dim": 16, "levels": 3, "codebook_size": 64},
+        "fsq": {"levels": (8, 5, 5)},
+        "multirate": {"dim": 16, "strides": (6, 3, 1), "codebook_size": 64},
+    }
     built = Tokenizer(
         modality=Audio(sample_rate=RATE, loudness=loudness),
         encoder=tokkit.build("encoder", encoder, **small[encoder]),
@@ -95,11 +99,16 @@ def test_what_cannot_stream_says_so() -> None:
         stream.encode(torch.full((1, 10), float("nan")))
 
 
-@pytest.mark.parametrize(("encoder", "decoder"), [("dac", "dac"), ("dac", "vocos"), ("mimi", "mimi")])
+@pytest.mark.parametrize(
+    ("encoder", "decoder", "quantizer"),
+    [("dac", "dac", "rvq"), ("dac", "vocos", "rvq"), ("mimi", "mimi", "rvq"), ("dac", "vocos", "multirate")],
+)
 @pytest.mark.parametrize("seconds", [0.04, 0.3, 5.0])
-def test_a_file_in_pieces_is_the_whole(encoder: str, decoder: str, seconds: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_in_pieces_is_the_whole(
+    encoder: str, decoder: str, quantizer: str, seconds: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(audio, "BLOCK_FRAMES", 1777)
-    tok = tokenizer(encoder, decoder, loudness=-20.0)
+    tok = tokenizer(encoder, decoder, loudness=-20.0, quantizer=quantizer)
     Audio(sample_rate=16000).write(tmp_path / "a.wav", torch.cat([speech(1.3), speech(1.3, seed=2)], -1))
     whole = tok.encode(tmp_path / "a.wav")
     tokens = chunking.encode_file(tok, tmp_path / "a.wav", seconds=seconds)
@@ -146,6 +155,9 @@ def test_what_cannot_be_chunked_says_so(tmp_path: Path) -> None:
     assert not chunking.can_chunk(tok)
     with pytest.raises(InputError, match="cannot work in pieces"):
         chunking.encode_file(tok, tmp_path / "a.wav")
+    assert not chunking.can_chunk(tokenizer("mimi", "mimi", quantizer="multirate"))
+    with pytest.raises(InputError, match="more than a frame"), tokenizer("mimi", "mimi", quantizer="multirate").stream():
+        pass
     with pytest.raises(InputError, match="levels=9"):
         chunking.encode_file(tokenizer("dac", "vocos"), tmp_path / "a.wav", levels=9)
 

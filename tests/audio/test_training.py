@@ -31,13 +31,17 @@ TINY = [
 NETWORKS = {
     "dac-24k": ["encoder.width=2", "decoder.width=32", "decoder.dim=32", "quantizer.dim=32"],
     "dac-44k": ["encoder.width=2", "decoder.width=32", "decoder.dim=32", "quantizer.dim=32"],
-    "mimi-like-24k-plain": [f"{part}.{option}" for part in ("encoder", "decoder") for option in ("width=2", "dim=16", "heads=2", "depth=1")],
+    "mimi-like-24k-plain": [
+        f"{part}.{option}" for part in ("encoder", "decoder") for option in ("width=2", "dim=16", "heads=2", "depth=1")
+    ],
+    "snac-like": ["encoder.width=2", "decoder.width=32", "decoder.dim=32", "quantizer.dim=32", "quantizer.codebook_size=16"],
     "wavtokenizer-like": ["encoder.width=2", "decoder.width=16", "decoder.hidden=16", "decoder.depth=1", "quantizer.codebook_size=16"],
 }
 JUDGES = {
     "dac-24k": "[{name: mpd, width: 1, periods: [2]}, {name: mrd, width: 1, windows: [256]}]",
     "dac-44k": "[{name: mpd, width: 1, periods: [2]}]",
     "mimi-like-24k-plain": "[{name: msstft, width: 1, windows: [256]}]",
+    "snac-like": "[{name: mpd, width: 1, periods: [2]}]",
     "wavtokenizer-like": "[{name: mrd, width: 1, windows: [256]}]",
 }
 
@@ -51,7 +55,8 @@ def test_a_recipe_trains_with_its_discriminators(name: str, tmp_path: Path) -> N
     assert {"mel", "generator", "feature_matching", "discriminator", "quantizer"} <= lines[0].keys()
     tokenizer = Tokenizer.from_pretrained(tmp_path / "run")
     tokens = tokenizer.encode(torch.zeros(1, 5000))
-    assert tokens.codes.shape[1] == -(-5000 // tokenizer.encoder.stride) and tokenizer.decode(tokens).shape == (1, 1, 5000)
+    frames = -(-5000 // tokenizer.encoder.stride)
+    assert tokens.codes.shape[1] == tokenizer.quantizer.num_codes(frames, (frames,)) and tokenizer.decode(tokens).shape == (1, 1, 5000)
     assert tokens.sample_rate == tokenizer.modality.sample_rate
 
 

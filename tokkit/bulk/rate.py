@@ -18,9 +18,9 @@ def levels_within(tokenizer: Tokenizer, kbps: float) -> int:
     rate = tokenizer.modality.sample_rate
     if rate is None or not tokenizer.quantizer.variable_levels:
         raise InputError(f"kbps: {tokenizer.name!r} is not a tokenizer of sound with residual levels, so its bitrate is fixed")
-    frames = rate / tokenizer.encoder.stride
+    samples = tokenizer.encoder.stride * tokenizer.quantizer.latents_per_token
     bits = itertools.accumulate(math.ceil(math.log2(size)) for size in tokenizer.quantizer.codebook_sizes)
-    rates = [frames * total / 1000 for total in bits]
+    rates = [rate * total / samples / 1000 for total in bits]
     fitting = sum(level <= kbps for level in rates)
     if not fitting:
         raise InputError(f"kbps={kbps:g}: one level takes {rates[0]:g} already; the levels take {', '.join(f'{r:g}' for r in rates)}")

@@ -46,12 +46,14 @@ class Quantizer(nn.Module):
         dim: D, the size of a latent.
         codebook_sizes: the size of each of the Q codebooks of a token.
         variable_length: whether `lookup` accepts leading tokens only (an ordered code).
+        latents_per_token: neighbours along one axis that share a token; 1 unless tokens are slower than latents.
         variable_levels: whether `lookup` accepts leading codebooks only, codes[..., :k] (a residual code).
     """
 
     kind: ClassVar[str] = "quantizer"
     dim: int
     codebook_sizes: tuple[int, ...]
+    latents_per_token: int = 1
     variable_length: bool = False
     variable_levels: bool = False
 

@@ -127,7 +127,7 @@ class RVQ(Quantizer):
             # Without maps this adds `values - total` straight through, whose gradient is the identity at the first level and zero after it:
             # one straight-through of the sum. With maps it also trains them, and only what a level's maps let through is taken away.
             passed = straight_through(self._level_input(level, values - total) if self._projects or level == 0 else rows.detach(), nearest)
-            contribution = self.project_out[level](passed)
+            contribution = self._spread(level, self.project_out[level](passed))
             total = total + contribution
             output = output + contribution * kept[:, level, None, None]
         for index in range(len(self.codebooks)):
@@ -136,7 +136,7 @@ class RVQ(Quantizer):
         terms = {"commitment": commitment.detach()}
         if self._codebook(0).learning == "gradient":
             terms["codebook"] = codebook.detach()
-        return output, torch.stack(codes, -1), loss, terms
+        return output, self._join(codes), loss, terms
 
     def _encode(self, values: Tensor) -> Tensor:
         if not self._projects:
@@ -148,7 +148,7 @@ class RVQ(Quantizer):
         for level in range(self.levels):
             codes_of_levels.append(self._codebook(level).nearest(self._level_input(level, residual)))
             residual = residual - self._level_output(level, codes_of_levels[-1])
-        return torch.stack(codes_of_levels, -1)
+        return self._join(codes_of_levels)
 
     def _draw_kept_levels(self, values: Tensor) -> Tensor:
         """[B, Q] bool, the leading levels that each sample keeps."""
@@ -167,7 +167,15 @@ class RVQ(Quantizer):
         return functional.normalize(rows, dim=-1) if self._codebook(level).metric == "cosine" else rows
 
     def _level_output(self, level: int, codes: Tensor) -> Tensor:
-        return self.project_out[level](self._codebook(level).rows(codes))
+        return self._spread(level, self.project_out[level](self._codebook(level).rows(codes)))
+
+    def _spread(self, level: int, latents: Tensor) -> Tensor:
+        """What a level codes, at the rate of the latents: the same here."""
+        return latents
+
+    def _join(self, codes: list[Tensor]) -> Tensor:
+        """Codes of the levels [B, N] to [B, N, Q]."""
+        return torch.stack(codes, -1)
 
     @classmethod
     def example_options(cls) -> dict[str, Any]:
