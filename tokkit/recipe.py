@@ -74,6 +74,8 @@ class Train:
         seed: of initialization, data order and everything random in training.
         workers: processes that read data.
         compile: run the networks through torch.compile.
+        cuda_graphs: with `compile`, replay the compiled networks as CUDA graphs ("reduce-overhead"): a small network's step is otherwise
+            as long as Python needs to launch it. Costs some memory.
         channels_last: memory layout of pictures on the GPU.
         log_every, sample_every, checkpoint_every: steps between lines of metrics.jsonl, reconstruction pictures, and checkpoints.
         trackers: accelerate's, such as "tensorboard".
@@ -95,6 +97,7 @@ class Train:
     seed: NonNegative = 0
     workers: NonNegative = 0
     compile: bool = False
+    cuda_graphs: bool = False
     channels_last: bool = False
     log_every: Positive = 50
     sample_every: Positive = 1000
@@ -105,6 +108,8 @@ class Train:
     def __post_init__(self) -> None:
         if self.batch_size % self.accumulate:
             raise ValueError(f"accumulate={self.accumulate} must divide batch_size={self.batch_size}")
+        if self.cuda_graphs and not self.compile:
+            raise ValueError("cuda_graphs=true needs compile=true: the graphs are torch.compile's")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,6 @@ from torch import Tensor, nn
 from tokkit.data.base import mixed
 from tokkit.data.loader import batches
 from tokkit.errors import InputError, TokkitError
-from tokkit.losses.base import Loss
 from tokkit.metrics.codebook_usage import CodebookUsage
 from tokkit.modalities.base import FieldBatch
 from tokkit.recipe import Recipe, specs
@@ -30,6 +29,7 @@ from tokkit.tokenizer import RECIPE_FILE, WEIGHTS_FILE, Tokenizer
 from tokkit.train import checkpoint
 from tokkit.train.adversary import Adversary
 from tokkit.train.ema import Average
+from tokkit.train.judges import Judges
 from tokkit.train.log import METRICS_FILE, Bar, MetricsFile
 from tokkit.train.look import look
 from tokkit.train.optim import clip_gradients, learning_rate, make_optimizer, set_learning_rate
@@ -98,16 +98,15 @@ class Run:
         if self.options.init_from is not None:
             start_from(self.tokenizer, self.options.init_from)
         self.tokenizer.to(self.device).train()
-        losses = specs(recipe.section("losses"))
-        self.losses = nn.ModuleList(spec.build() for spec in losses).to(self.device)
-        self.loss_names = _distinct([spec.name for spec in losses])
+        self.judges = Judges(specs(recipe.section("losses")), self.tokenizer, self.accelerator.autocast)
+        self.trained = nn.ModuleList([self.tokenizer, self.judges.module])
         modality = self.tokenizer.modality
         data = recipe.section("data")
         self.source = data.build().open(modality, split="train")
         self.held_out = cast(Spec, recipe.evaluate.data or data).build().open(modality, split="val")
         self.metrics = [spec.build() for spec in specs(recipe.evaluate.metrics)]
         self._set_memory_and_kernels()
-        self.model, self.optimizer = self.accelerator.prepare(self.tokenizer, make_optimizer(self.tokenizer, self.options))
+        self.model, self.optimizer = self.accelerator.prepare(self.tokenizer, make_optimizer(self.trained, self.options))
         self.adversary: Adversary | None = None
         if recipe.adversarial is not None:
             self.adversary = Adversary(recipe.adversarial, self.options, self.device, self.accelerator.prepare)
@@ -171,6 +170,7 @@ class Run:
 
     def _take_step(self, batch: Tensor | FieldBatch) -> None:
         torch.manual_seed(mixed(self.options.seed, self.step, self.accelerator.process_index))
+        torch.compiler.cudagraph_mark_step_begin()  # what the graphs of the last step returned may be overwritten
         if self.options.channels_last and isinstance(batch, Tensor) and batch.ndim == 4:
             batch = batch.contiguous(memory_format=torch.channels_last)
         terms: dict[str, Tensor] = {}
@@ -180,7 +180,8 @@ class Run:
             weighted, pair = self._generator_terms(part)
             self._backward(weighted, terms)
             pairs.append(pair)
-        terms["gradient_norm"] = self._optimize(self.optimizer, self.tokenizer, learning_rate(self.step, self.options))
+        self.judges.average_gradients()
+        terms["gradient_norm"] = self._optimize(self.optimizer, self.trained, learning_rate(self.step, self.options))
         if self.adversary is not None and self.step >= self.adversary.section.start:
             for target, fake in self._parts(self.adversary.module, pairs):
                 with self.accelerator.autocast():
@@ -197,10 +198,7 @@ class Run:
         output = self.model(batch)
         modality = self.tokenizer.modality
         target, fake = modality.normalize(output.target), modality.normalize(output.reconstruction.float())
-        terms: dict[str, Tensor] = {}
-        for name, loss in zip(self.loss_names, self.losses, strict=True):
-            judge = cast(Loss, loss)
-            terms[name] = judge.weight * judge.of_output(target, fake, output)
+        terms = self.judges.terms(target, fake, output)
         if self.adversary is not None and self.step >= self.adversary.section.start:
             with self.accelerator.autocast():
                 terms |= self.adversary.generator_terms(target, fake, _total(terms), self.tokenizer.decoder.last_layer)
@@ -258,7 +256,7 @@ class Run:
         values["samples_per_second"] = samples / seconds
         if self.accelerator.is_main_process:
             self.metrics_file.write(self.step, values)
-            shown: list[str] = [*self.loss_names, "quantizer", "generator", "discriminator", "samples_per_second"]
+            shown: list[str] = [*self.judges.names, "quantizer", "generator", "discriminator", "samples_per_second"]
             self.bar.describe(self.step, {name: values[name] for name in shown if name in values})
         if self.options.trackers:
             self.accelerator.log(values, step=self.step)
@@ -296,6 +294,7 @@ class Run:
     def _optional_parts(self) -> dict[str, Any]:
         """What has a state only in some runs, by its name in the checkpoint."""
         parts = {"adversary": self.adversary, "average": self.average, "scaler": self.accelerator.scaler}
+        parts["losses"] = self.judges if self.judges.state_dict() else None
         return {name: part for name, part in parts.items() if part is not None}
 
     @contextmanager
@@ -322,13 +321,9 @@ class Run:
             if self.options.precision != "fp32":
                 torch.set_float32_matmul_precision("high")
         if self.options.compile:
-            self.tokenizer.encoder.compile()
-            self.tokenizer.decoder.compile()
-
-
-def _distinct(names: Sequence[str]) -> list[str]:
-    """The names, numbered from the second on where one occurs again: two `mel` losses are two terms."""
-    return [f"{name}_{before + 1}" if (before := list(names[:index]).count(name)) else name for index, name in enumerate(names)]
+            mode = "reduce-overhead" if self.options.cuda_graphs and self.device.type == "cuda" else "default"
+            self.tokenizer.encoder.compile(mode=mode)
+            self.tokenizer.decoder.compile(mode=mode)
 
 
 def _total(terms: dict[str, Tensor]) -> Tensor:
