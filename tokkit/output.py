@@ -19,6 +19,9 @@ class TokenizerOutput:
         terms: its parts, for the log.
         decoder_terms: the weighted losses that a decoder which generates brings itself; none for others.
         kept: [B], the share of its tokens that each sample was reconstructed from; None: all.
+        latents: [B, N, D], what the quantizer was given.
+        grid: the arrangement of the latents, or of what is behind them.
+        captions: a text for each sample, where the data has texts.
         semantic: [B, N, F], what the loss `distill` compares to a teacher's features; None where the quantizer has no such part.
     """
 
@@ -30,3 +33,6 @@ class TokenizerOutput:
     decoder_terms: dict[str, Tensor] = field(default_factory=dict)
     kept: Tensor | None = None
     semantic: Tensor | None = None
+    latents: Tensor | None = None
+    grid: tuple[int, ...] = ()
+    captions: list[str] | None = None

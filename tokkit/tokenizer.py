@@ -121,7 +121,8 @@ class Tokenizer(nn.Module):
         inputs = batch.inputs if isinstance(batch, FieldBatch) else self.modality.normalize(batch)
         padded = pad_to(inputs, self.encoder.padded_size(tuple(inputs.shape[2:])))
         latents, grid = self.encoder(padded)
-        quantized = self.quantizer(self.to_quantizer(latents), grid)
+        latents = self.to_quantizer(latents)
+        quantized = self.quantizer(latents, grid)
         decoder_terms: dict[str, Tensor] = {}
         if self.training and isinstance(self.decoder, GenerativeDecoder):
             decoded, decoder_terms = self.decoder.learn(self.to_decoder(quantized.latents), grid, padded)
@@ -132,8 +133,18 @@ class Tokenizer(nn.Module):
             target, reconstruction = batch.targets, self.decoder.query(decoded, batch.queries)
         else:
             target, reconstruction = batch, self.modality.denormalize(crop(decoded, batch.shape[2:]), clamp=False)
-        kept, semantic = quantized.kept, quantized.semantic
-        return TokenizerOutput(reconstruction, target, quantized.codes, quantized.loss, quantized.terms, decoder_terms, kept, semantic)
+        return TokenizerOutput(
+            reconstruction,
+            target,
+            quantized.codes,
+            quantized.loss,
+            quantized.terms,
+            decoder_terms,
+            kept=quantized.kept,
+            semantic=quantized.semantic,
+            latents=latents,
+            grid=grid,
+        )
 
     @overload
     def encode(self, inputs: Any, *, num_tokens: int | None = None, levels: int | None = None, max_bits: int | None = None) -> Tokens: ...

@@ -14,7 +14,8 @@ from torch import Tensor
 
 import tokkit
 from tokkit.errors import InputError
-from tokkit.losses.semantic import Semantic, load_teacher
+from tokkit.losses.semantic import Semantic
+from tokkit.losses.vision import load_teacher
 
 TEACHER: dict[str, Any] = {"teacher": "test_vit", "weights": "random"}
 
@@ -61,7 +62,7 @@ def test_the_weight_falls_toward_the_tail(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize("pooled", [False, True])
 def test_teachers_of_any_kind(teacher: str, pooled: bool) -> None:
     loss = Semantic(teacher=teacher, weights="random", pooled=pooled).train()
-    assert not any(module.training for module in loss.teacher.modules()) and not any(p.requires_grad for p in loss.teacher.parameters())
+    assert not any(module.training for module in loss.teacher.model.modules()) and not any(p.requires_grad for p in loss.teacher.parameters())
     target = pictures()
     assert loss(target, target).item() == pytest.approx(0, abs=1e-5)
     features = loss.features(target)
@@ -73,17 +74,17 @@ def test_teachers_of_any_kind(teacher: str, pooled: bool) -> None:
 
 def test_features_are_the_patches_of_the_scaled_and_normalised_picture() -> None:
     loss = Semantic(**TEACHER)
-    config = loss.teacher.pretrained_cfg
+    config = loss.teacher.model.pretrained_cfg
     side = config["input_size"][-1]
     given = pictures(2, side=side)
     mean, std = torch.tensor(config["mean"]).view(3, 1, 1), torch.tensor(config["std"]).view(3, 1, 1)
-    expected = loss.teacher.forward_features(((given + 1) / 2 - mean) / std)[:, loss.teacher.num_prefix_tokens :]
+    expected = loss.teacher.model.forward_features(((given + 1) / 2 - mean) / std)[:, loss.teacher.model.num_prefix_tokens :]
     torch.testing.assert_close(loss.features(given), expected, atol=1e-4, rtol=1e-4)
 
 
 def test_another_size_and_grey_pictures() -> None:
     loss = Semantic(**TEACHER, size=64)
-    assert loss.features(pictures(2, 1)).shape[1] == (64 // loss.teacher.patch_embed.patch_size[0]) ** 2
+    assert loss.features(pictures(2, 1)).shape[1] == (64 // loss.teacher.model.patch_embed.patch_size[0]) ** 2
     with pytest.raises(InputError, match="expected pictures"):
         loss(torch.rand(1, 2, 8, 8), torch.rand(1, 2, 8, 8))
 

@@ -2,22 +2,57 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
 from tokkit.output import TokenizerOutput
 
 
+class TokenizerParts(NamedTuple):
+    """What a loss that judges more than reconstructions may know of the tokenizer.
+
+    Attributes:
+        encoder: [B, C, *spatial] in the networks' range to (latents [B, N, `encoder_dim`], grid).
+        encoder_dim: of these latents.
+        stride: of the encoder.
+        dim: D of `TokenizerOutput.latents`.
+        codebook_sizes: of the quantizer that codes single tokens (the one inside, where one orders or drops tokens).
+        lookup: of that quantizer, codes [B, N, Q] to [B, N, D].
+        autocast: makes the context that the networks run in.
+    """
+
+    encoder: nn.Module
+    encoder_dim: int
+    stride: int
+    dim: int
+    codebook_sizes: tuple[int, ...]
+    lookup: Callable[[Tensor], Tensor]
+    autocast: Callable[[], AbstractContextManager[Any]]
+
+
 class Loss(nn.Module):
     """Base of losses: a weighted scalar from a target and its reconstruction.
 
+    A loss may have parameters of its own: they are trained with the tokenizer, and are no part of it.
+
     Attributes:
         weight: what the training loop multiplies the result with.
+        kept: names of submodules and buffers that checkpoints keep, beside the parameters that are trained.
     """
 
     kind: ClassVar[str] = "loss"
+    kept: ClassVar[tuple[str, ...]] = ()
     weight: float
+
+    def attach(self, parts: TokenizerParts) -> None:
+        """Called once, before training: the time to build what depends on the size of the latents.
+
+        Raises:
+            InputError: the loss does not fit the tokenizer.
+        """
 
     def forward(self, target: Tensor, reconstruction: Tensor) -> Tensor:
         """The un-weighted loss of [B, C, *spatial] in the networks' range (pictures: [-1, 1]), averaged over the batch."""
