@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -36,6 +36,7 @@ def eval_command(
     batch_size: Annotated[int, typer.Option(min=1, help="Samples a pass of the network.")] = 8,
     seed: Annotated[int, typer.Option(help="Of the confidence intervals and the choice of pictures.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...; auto is the GPU where there is one.")] = "auto",
+    work: Annotated[Path | None, typer.Option(help="Folder of finished work: goes on there, and several processes share it.")] = None,
     modality: Annotated[str, typer.Option(help="Of the samples; a trained tokenizer brings its own.")] = "image",
     force: Annotated[bool, typer.Option("--force", help="Replace results that are there.")] = False,
 ) -> None:
@@ -46,27 +47,35 @@ def eval_command(
     tokkit eval runs/mine photos/ --metrics psnr,ssim,fd/dinov2-b --json mine.json
 
     tokkit eval python:theirs.package:reconstruct photos/ --json theirs.json
+
+    accelerate launch -m tokkit eval runs/mine imagenet/val --metrics psnr,fid --work work/mine --json mine.json
     """
     from tokkit.cli.progress import bar
+    from tokkit.errors import InputError
     from tokkit.evaluate.adapters import open_system
     from tokkit.evaluate.run import Options, evaluate
+    from tokkit.evaluate.scale import Processes, evaluate_large
     from tokkit.evaluate.table import print_table
     from tokkit.files import refuse_overwrite
 
     for path in (json, csv, report):
         if path is not None:
             refuse_overwrite(path, force=force)
-    system = open_system(model, modality, device=device)
+    together = Processes.join(device)
+    if together.world > 1 and work is None:
+        raise InputError(f"{together.world} processes: give --work, a folder where they put together what each has counted")
+    system = open_system(model, modality, device=together.device)
     options = Options(batch_size=batch_size, limit=limit, curve_samples=curve_samples, seed=seed)
+    found = find_data(system.modality, data)
+    asked: dict[str, Any] = {"metrics": _names(metrics), "baselines": _names(baselines) or (), "options": options}
     with bar("evaluating") as progress:
-        evaluation = evaluate(
-            system,
-            find_data(system.modality, data),
-            metrics=_names(metrics),
-            baselines=_names(baselines) or (),
-            options=options,
-            progress=progress,
-        )
+        if work is None:
+            evaluation = evaluate(system, found, **asked, progress=progress)
+        else:
+            joined = evaluate_large(system, found, work, **asked, processes=together, progress=progress)
+            if joined is None:
+                return
+            evaluation = joined
     print_table(evaluation)
     if json is not None:
         evaluation.write_json(json, force=force)

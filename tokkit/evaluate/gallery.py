@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 
 from torch import Tensor
@@ -54,6 +55,13 @@ class Gallery:
             if place is not None:
                 self._others[place] = replace(dropped, worst=False)
 
+    def pick(self, rows: Sequence[Row]) -> list[int]:
+        """The places of the rows, one a sample, of those that it has room for: the worst ones and some others at random."""
+        scores = {place: score for place, row in enumerate(rows) if (score := self._score(row)) is not None}
+        worst = sorted(scores, key=lambda place: scores[place])[: self._room_worst]
+        rest = sorted(set(range(len(rows))) - set(worst))
+        return sorted([*worst, *self._random.sample(rest, min(self._room_others, len(rest)))])
+
     def cases(self) -> list[Case]:
         """The worst first, then the others in the order of their names."""
         others = sorted(self._others.values(), key=lambda case: case.sample)
@@ -69,7 +77,7 @@ class Gallery:
     def _reserve(self) -> int | None:
         """The place that one more of the others gets, by reservoir sampling; None when it gets none."""
         self._passed += 1
-        place = self._random.randrange(self._passed)
+        place = self._passed - 1 if self._passed <= self._room_others else self._random.randrange(self._passed)
         return place if place < self._room_others else None
 
 

@@ -222,9 +222,9 @@ class Evaluation:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the pictures, as plain values."""
-        plain = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self) if entry.name not in ("rows", "cases")}
-        ordered = {**plain, "summary": self.summary(), "rows": self.rows}
-        return {"format": FORMAT, "version": VERSION, **{key: _plain(value) for key, value in ordered.items()}}
+        parts = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self) if entry.name not in ("rows", "cases")}
+        ordered = {**parts, "summary": self.summary(), "rows": self.rows}
+        return {"format": FORMAT, "version": VERSION, **{key: plain(value) for key, value in ordered.items()}}
 
     def write_json(self, path: str | Path, *, force: bool = False) -> None:
         """Write the result.
@@ -285,12 +285,12 @@ class Evaluation:
             raise InputError(f"{path}: damaged evaluation: {error}") from error
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Dataclasses as mappings; infinite numbers, which JSON has none of, as "inf" and "-inf"."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {entry.name: _plain(getattr(value, entry.name)) for entry in dataclasses.fields(value)}
+        return {entry.name: plain(getattr(value, entry.name)) for entry in dataclasses.fields(value)}
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return str(value) if isinstance(value, float) and math.isinf(value) else value

@@ -92,10 +92,25 @@ def evaluate(
     Raises:
         InputError: a metric or a baseline is unknown, of another modality, or lacks its weights; or no sample at all could be evaluated.
     """
+    return prepare(system, metrics=metrics, baselines=baselines, options=options).over(inputs, progress)
+
+
+def prepare(
+    system: Tokenizer | System,
+    *,
+    metrics: Sequence[str | Metric | SetMetric] | None = None,
+    baselines: Sequence[str | Baseline] = (),
+    options: Options | None = None,
+) -> Run:
+    """An evaluation that has not begun; see `evaluate`.
+
+    Raises:
+        InputError: a metric or a baseline is unknown, of another modality, or lacks its weights.
+    """
     judged = TokenizerSystem(system) if isinstance(system, Tokenizer) else system
     notes: list[str] = []
     of_sets = [metric for metric in metrics or () if isinstance(metric, SetMetric) or (isinstance(metric, str) and is_frechet(metric))]
-    run = _Run(
+    return Run(
         judged,
         find_metrics(judged.modality, None if metrics is None else [metric for metric in metrics if metric not in of_sets], notes),
         [_find_set_metric(metric, judged) for metric in of_sets],
@@ -103,7 +118,6 @@ def evaluate(
         options or Options(),
         notes,
     )
-    return run.over(inputs, progress)
 
 
 def find_metrics(modality: Modality, asked: Sequence[str | Metric | SetMetric] | None, notes: list[str]) -> list[Metric]:
@@ -183,8 +197,16 @@ def unit_of(modality: Modality) -> str:
     return "pixel" if modality.rank >= 2 else "sample"
 
 
-class _Run:
-    """One evaluation in progress. Memory holds a batch of samples, the numbers, and the pictures of the report."""
+class Run:
+    """One evaluation in progress. Memory holds a batch of samples, the numbers, and the pictures of the report.
+
+    Attributes:
+        counts: samples are counted: in rows, metrics of sets, and the use of codebooks.
+        shows: samples are shown: in the gallery, and the first ones in the curves.
+    """
+
+    counts = True
+    shows = True
 
     def __init__(
         self,
@@ -220,16 +242,31 @@ class _Run:
     def over(self, inputs: Source | Iterable[Any], progress: Callable[[int], object]) -> Evaluation:
         found = islice(read_samples(self.system.modality, inputs), self.options.limit)
         while batch := list(islice(found, self.options.batch_size)):
-            self.result.skipped.extend(entry for entry in batch if isinstance(entry, Skipped))
-            for sample, coded in self._code([entry for entry in batch if isinstance(entry, Sample)]):
-                self._judge(sample, coded)
-                self.done += 1
+            self.take(batch)
             progress(self.done + len(self.result.unread))
-        if not self.done:
+        return self.finish()
+
+    def take(self, batch: Sequence[Sample | Skipped]) -> list[Sample]:
+        """Judge a batch; the samples of it that could be judged."""
+        self.result.skipped.extend(entry for entry in batch if isinstance(entry, Skipped))
+        judged = []
+        for sample, coded in self._code([entry for entry in batch if isinstance(entry, Sample)]):
+            self._judge(sample, coded)
+            self.done += 1
+            judged.append(sample)
+        return judged
+
+    def finish(self) -> Evaluation:
+        """The result of everything that was taken, in this process.
+
+        Raises:
+            InputError: no sample could be used.
+        """
+        if not self.result.rows:
             reason = f"; the first: {self.result.skipped[0].reason}" if self.result.skipped else ""
             raise InputError(f"nothing to evaluate: none of {len(self.result.skipped)} samples could be used{reason}")
         if self.usage is not None:
-            self.result.usage = [asdict(level) for level in self.usage.compute().levels]
+            self.result.usage = [asdict(level) for level in self.usage.compute(everyone=False).levels]
         for system in self.result.systems:
             self._of_sets(system)
         self.result.curves = self.curves.curves()
@@ -253,8 +290,6 @@ class _Run:
     def _judge(self, sample: Sample, coded: Coded) -> None:
         """All rows of one sample."""
         name = self.system.name
-        if self.usage is not None and coded.tokens is not None:
-            self.usage.update(coded.tokens.codes)
         rows = {name: self._row(sample, name, coded)}
         reconstructions = {name: coded.values}
         for baseline in self.baselines:
@@ -271,13 +306,17 @@ class _Run:
             own = Coded(values, 8 * len(fitted.data), len(fitted.data))
             rows[system] = self._row(sample, system, own, f"quality {fitted.quality}", over_budget=fitted.over_budget)
             reconstructions[system] = values
-        self.result.rows.extend(rows.values())
-        for metric in self.set_metrics:
-            for group, values in {ORIGINALS: sample.values, **reconstructions}.items():
-                self._add(metric, group, sample.name, values)
-        self.gallery.offer(sample.values, reconstructions, rows, name)
-        if self.done < self.options.curve_samples:
-            self._sweep(sample, coded, rows[name])
+        if self.counts:
+            self.result.rows.extend(rows.values())
+            if self.usage is not None and coded.tokens is not None:
+                self.usage.update(coded.tokens.codes)
+            for metric in self.set_metrics:
+                for group, values in {ORIGINALS: sample.values, **reconstructions}.items():
+                    self._add(metric, group, sample.name, values)
+        if self.shows:
+            self.gallery.offer(sample.values, reconstructions, rows, name)
+            if self.done < self.options.curve_samples:
+                self._sweep(sample, coded, rows[name])
 
     def _add(self, metric: SetMetric, group: str, sample: str, values: Tensor) -> None:
         try:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from statistics import fmean
+from typing import Any
 
 import torch
 import torch.distributed as dist
+from numpy.typing import NDArray
 from torch import Tensor
 
 from tokkit.ops import usage_histogram
@@ -75,12 +77,36 @@ class CodebookUsage:
             values, new = flat[:, level].unique(return_counts=True)
             self._seen[level] = _joined([*([self._seen[level]] if level in self._seen else []), (values, new)])
 
-    def compute(self) -> Usage:
-        """The usage of all codes since `reset`, of all processes together."""
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Everything that was counted, as arrays."""
+        found = {f"dense/{level}": counts.cpu().numpy() for level, counts in self._dense.items()}
+        for level, pair in self._seen.items():
+            found |= {f"{name}/{level}": part.cpu().numpy() for name, part in zip(("values", "counts"), pair, strict=True)}
+        return found
+
+    def join(self, state: dict[str, NDArray[Any]]) -> None:
+        """Count what another one has counted."""
+        for name, array in state.items():
+            kind, _, number = name.partition("/")
+            level = int(number)
+            if kind == "dense":
+                counts = torch.from_numpy(array)
+                self._dense[level] = self._dense[level] + counts.to(self._dense[level].device) if level in self._dense else counts
+            elif kind == "values":
+                added = torch.from_numpy(array), torch.from_numpy(state[f"counts/{level}"])
+                own = [(self._seen[level][0].cpu(), self._seen[level][1].cpu())] if level in self._seen else []
+                self._seen[level] = _joined([*own, added])
+
+    def compute(self, *, everyone: bool = True) -> Usage:
+        """The usage of all codes since `reset`.
+
+        Args:
+            everyone: of all processes together; each of them has to call it then.
+        """
         levels = []
         for level in sorted([*self._dense, *self._seen]):
             counts = self._dense[level].clone() if level in self._dense else self._seen[level][1]
-            if dist.is_initialized():
+            if everyone and dist.is_initialized():
                 if level in self._dense:
                     dist.all_reduce(counts)
                 else:
