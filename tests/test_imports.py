@@ -18,7 +18,7 @@ ROWS = [
     {"data", "prefixes", "search", "streaming"},
     {"recipe"},
     {"tokenizer"},
-    {"chunking"},
+    {"chunking", "footage"},
     {"train", "bulk", "evaluate"},
     {"bench", "prior"},
     {"cli"},

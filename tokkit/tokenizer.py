@@ -219,7 +219,7 @@ class Tokenizer(nn.Module):
 
     def codes_of(self, values: Tensor) -> tuple[Tensor, Grid]:
         """Codes [B, N, Q] and grid of [B, C, *spatial] on the device, in the networks' range and padded to the stride."""
-        if self.tile is None or max(values.shape[-self._cut :]) <= self.tile:
+        if self.tile is None or max(values.shape[-self.encoder.tile_axes :]) <= self.tile:
             return self._codes(values)
         stride = self.encoder.stride
 
@@ -229,7 +229,8 @@ class Tokenizer(nn.Module):
                 raise InputError(f"tile={self.tile}: {self.name!r} has {codes.shape[1]} tokens on a grid of {grid}; tiles need one a cell")
             return to_channels(codes, grid)
 
-        codes = map_tiles(codes_of_tile, values, tile=self.tile, margin=self.tile // 4 // stride * stride, down=stride, cut=self._cut)
+        margin = self.tile // 4 // stride * stride
+        codes = map_tiles(codes_of_tile, values, tile=self.tile, margin=margin, down=stride, cut=self.encoder.tile_axes)
         return from_channels(codes), tuple(codes.shape[2:])
 
     def _codes(self, values: Tensor) -> tuple[Tensor, Grid]:
@@ -241,19 +242,14 @@ class Tokenizer(nn.Module):
         """[B, N, D] of the quantizer to [B, C, *spatial] in the networks' range."""
         latents = self.to_decoder(latents.to(self.dtype))
         stride = self.decoder.stride
-        if self.tile is None or latents.shape[1] != math.prod(grid) or max(grid[-self._cut :]) * stride <= self.tile:
+        if self.tile is None or latents.shape[1] != math.prod(grid) or max(grid[-self.encoder.tile_axes :]) * stride <= self.tile:
             return self.decoder(latents, grid)
 
         def decode_tile(cells: Tensor) -> Tensor:
             return self.decoder(from_channels(cells), tuple(cells.shape[2:]))
 
         tile = self.tile // stride
-        return map_tiles(decode_tile, to_channels(latents, grid), tile=tile, margin=tile // 4, up=stride, cut=self._cut)
-
-    @property
-    def _cut(self) -> int:
-        """How many axes tiles cut: time, where it has a stride of its own, stays whole."""
-        return self.modality.rank if len(set(self.encoder.strides)) == 1 else self.modality.rank - 1
+        return map_tiles(decode_tile, to_channels(latents, grid), tile=tile, margin=tile // 4, up=stride, cut=self.encoder.tile_axes)
 
     def stream(self, *, levels: int | None = None) -> AbstractContextManager[Stream]:
         """Encode and decode one sound while it is being made: `with tok.stream() as stream`, see `Stream`.

@@ -8,8 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from tokkit import chunking
-from tokkit.bulk.files import Failure, Job, find_jobs, refuse_existing, targets
+from tokkit.bulk.files import Failure, Job, by_pieces, find_jobs, refuse_existing, targets
 from tokkit.errors import InputError, TokenFileError
 from tokkit.tokenizer import Tokenizer
 from tokkit.tokens import TokenReader, Tokens
@@ -49,12 +48,13 @@ def decode_files(
     single = Path(out).suffix.lower() in tokenizer.modality.suffixes and len(work) == 1
     paths = [Path(out)] if single else targets(names, Path(out), tokenizer.modality.output_suffix)
     refuse_existing(paths, force=force, hint="")
+    pieces = by_pieces(tokenizer)
     done = 0
     with ThreadPoolExecutor(4, "tokkit-write") as writers:
         for tokens, batch_paths in _batched(zip(work, paths, strict=True), batch_size, failures):
-            if chunking.are_long(tokenizer, tokens):
+            if pieces.are_long(tokenizer, tokens):
                 pairs = zip(tokens, batch_paths, strict=True)
-                written = [writers.submit(chunking.decode_file, tokenizer, sample, path, force=force) for sample, path in pairs]
+                written = [writers.submit(pieces.decode_file, tokenizer, sample, path, force=force) for sample, path in pairs]
             else:
                 values = zip(batch_paths, tokenizer.decode_each(tokens), tokens.extras, strict=True)
                 written = [writers.submit(tokenizer.write, path, value, extras=extras, force=force) for path, value, extras in values]

@@ -10,8 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-from tokkit import chunking
-from tokkit.bulk.files import Failure, Job, find_jobs, refuse_existing, targets
+from tokkit.bulk.files import Failure, Job, by_pieces, find_jobs, refuse_existing, targets
 from tokkit.errors import InputError
 from tokkit.modalities.base import Sample
 from tokkit.prefixes import Target, shortest
@@ -82,7 +81,8 @@ def encode_files(
             the summary's failures.
     """
     target = None if options.target is None else Target.parse(options.target, tokenizer.modality.name)
-    jobs = find_jobs(inputs, tokenizer.modality.suffixes)
+    jobs = find_jobs(inputs, tokenizer.modality.suffixes, tokenizer.modality.is_folder)
+    pieces = by_pieces(tokenizer)
     sink: _Sink = _ShardSink(tokenizer, Path(out), options) if options.shards else _FileSink(jobs, Path(out), options)
     todo = [job for job in jobs if job.name not in sink.present]
     failures: list[Failure] = []
@@ -96,10 +96,10 @@ def encode_files(
         positions += sum(math.prod(size) for size in tokens.sizes)
 
     with ThreadPoolExecutor(max(1, options.workers), "tokkit-read") as readers, sink:
-        long = dict.fromkeys(job for job in todo if chunking.is_long(tokenizer, job.source))
+        long = dict.fromkeys(job for job in todo if pieces.is_long(tokenizer, job.source))
         for job in long:
             try:
-                tokens = chunking.encode_file(tokenizer, job.source, levels=options.levels, name=job.name)
+                tokens = pieces.encode_file(tokenizer, job.source, levels=options.levels, name=job.name)
             except InputError as error:
                 failures.append(Failure(job.name, str(error)))
                 continue

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
+from tokkit import chunking, footage
 from tokkit.errors import InputError
+from tokkit.modalities.video import Video
+from tokkit.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -26,8 +30,14 @@ class Failure:
     reason: str
 
 
-def find_jobs(inputs: Sequence[str | Path], suffixes: Iterable[str]) -> list[Job]:
-    """The given files, and everything below the given folders that has one of the suffixes, in sorted order.
+def by_pieces(tokenizer: Tokenizer) -> ModuleType:
+    """The module that works on long samples piece by piece."""
+    return footage if isinstance(tokenizer.modality, Video) else chunking
+
+
+def find_jobs(inputs: Sequence[str | Path], suffixes: Iterable[str], is_job: Callable[[Path], bool] = lambda folder: False) -> list[Job]:
+    """The given files, and everything below the given folders that has one of the suffixes, in sorted order; a folder for which `is_job`
+    holds counts as a file.
 
     Raises:
         InputError: an input is not there, or a folder holds nothing that fits.
@@ -35,8 +45,8 @@ def find_jobs(inputs: Sequence[str | Path], suffixes: Iterable[str]) -> list[Job
     accepted = tuple(suffixes)
     jobs: list[Job] = []
     for given in map(Path, inputs):
-        if given.is_dir():
-            below = sorted(path for path in given.rglob("*") if path.suffix.lower() in accepted and path.is_file())
+        if given.is_dir() and not is_job(given):
+            below = sorted(p for p in given.rglob("*") if (is_job(p) if p.is_dir() else p.suffix.lower() in accepted and p.is_file()))
             if not below:
                 raise InputError(f"{given}: no file below it ends in {', '.join(accepted)}")
             jobs.extend(Job(path, path.relative_to(given).as_posix()) for path in below)

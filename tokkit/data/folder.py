@@ -23,7 +23,7 @@ class File(NamedTuple):
 
 @register("data", "folder")
 class Folder(Source):
-    """Every file in a folder whose suffix the modality knows, sorted by path; hidden files are left out."""
+    """Every file in a folder whose suffix the modality knows (and folder of frames, of video), sorted by path; hidden ones are left out."""
 
     def __init__(
         self,
@@ -60,6 +60,9 @@ class Folder(Source):
         for folder, below, files in os.walk(root, onerror=_refuse):
             below[:] = [name for name in below if self.recursive and not name.startswith(".")]
             inside = Path(folder).relative_to(root)
+            whole = [name for name in below if modality.is_folder(Path(folder) / name)]
+            below[:] = [name for name in below if name not in whole]
+            found += [File(str(root), (inside / name).as_posix()) for name in whole]
             for name in files:
                 if name.lower().endswith(modality.suffixes) and not name.startswith("."):
                     found.append(File(str(root), (inside / name).as_posix()))

@@ -89,6 +89,10 @@ class Modality(ABC):
             InputError: the file exists and `force` is not set, or its suffix is not one of those that can be written.
         """
 
+    def is_folder(self, path: Path) -> bool:
+        """Whether a folder is one sample, such as a folder of frames."""
+        return False
+
     def write_sample(self, path: str | Path, sample: Sample, *, force: bool = False) -> None:
         """`write` for a sample whose extras say something that its file can hold, such as a frame rate.
 

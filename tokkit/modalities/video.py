@@ -161,6 +161,9 @@ class Video(Modality):
         with self.writer(path, force=force, frame_rate=frame_rate) as put:
             put(values)
 
+    def is_folder(self, path: Path) -> bool:
+        return is_frames(path)
+
     def write_sample(self, path: str | Path, sample: Sample, *, force: bool = False) -> None:
         self.write(path, sample.values, force=force, frame_rate=sample.extras[0] if sample.extras else None)
 

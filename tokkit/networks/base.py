@@ -45,6 +45,11 @@ class Encoder(nn.Module):
         """One for each spatial axis: `stride`, unless the axes differ."""
         return (self.stride,) * self.rank
 
+    @property
+    def tile_axes(self) -> int:
+        """How many spatial axes, the last ones, may be cut into tiles."""
+        return self.rank
+
     def padded_size(self, size: tuple[int, ...]) -> tuple[int, ...]:
         """The smallest spatial size, none of its axes shorter than in `size`, that this encoder takes."""
         return tuple(-(-length // step) * step for length, step in zip(size, self.strides, strict=True))

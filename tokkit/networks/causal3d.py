@@ -93,6 +93,10 @@ class CausalEncoder3d(CausalEncoder):
     def first(self) -> int:
         return 1
 
+    @property
+    def tile_axes(self) -> int:
+        return 2
+
     def padded_size(self, size: tuple[int, ...]) -> tuple[int, ...]:
         frames, height, width = size
         return (1 + _up(frames - 1, self.time_stride), _up(height, self.stride), _up(width, self.stride))
