@@ -56,6 +56,19 @@ class Adversarial:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Balance:
+    """Loss balancing: the weights of losses are then shares of the gradient at the reconstruction.
+
+    Attributes:
+        norm: of a sample's gradient, all losses of the reconstruction together.
+        decay: of the moving averages of the norms of each loss's gradient.
+    """
+
+    norm: Rate = 1.0
+    decay: Fraction = 0.999
+
+
+@dataclass(frozen=True, kw_only=True)
 class Train:
     """How to train.
 
@@ -79,6 +92,8 @@ class Train:
         channels_last: memory layout of pictures on the GPU.
         log_every, sample_every, checkpoint_every: steps between lines of metrics.jsonl, reconstruction pictures, and checkpoints.
         trackers: accelerate's, such as "tensorboard".
+        balancer: balance the losses of the reconstruction, adversarial ones included (https://arxiv.org/abs/2210.13438); `{}` for the
+            defaults. Not when not given.
         init_from: folder of a trained tokenizer to start from. The new one may have more weights where they are zero at the start.
     """
 
@@ -103,6 +118,7 @@ class Train:
     sample_every: Positive = 1000
     checkpoint_every: Positive = 1000
     trackers: tuple[str, ...] = ()
+    balancer: Balance | None = None
     init_from: str | None = None
 
     def __post_init__(self) -> None:
@@ -163,6 +179,9 @@ class Recipe:
         options = config.check(node, cls, "", problems, places)
         if options is not None:
             options.setdefault("name", Path(path).stem)
+            balanced = options.get("train") is not None and options["train"].balancer is not None
+            if balanced and options.get("adversarial") is not None and options["adversarial"].adaptive:
+                problems.add(places["adversarial"], "adversarial.adaptive", "train.balancer weighs the losses already; leave one out")
             for part in ("modality", "encoder", "quantizer", "decoder"):
                 _try_build(options[part], part, places, problems)
         problems.raise_if_any()

@@ -28,6 +28,7 @@ from tokkit.registry import Spec
 from tokkit.tokenizer import RECIPE_FILE, WEIGHTS_FILE, Tokenizer
 from tokkit.train import checkpoint
 from tokkit.train.adversary import Adversary
+from tokkit.train.balancer import Balancer
 from tokkit.train.ema import Average
 from tokkit.train.judges import Judges
 from tokkit.train.log import METRICS_FILE, Bar, MetricsFile
@@ -110,6 +111,7 @@ class Run:
         self.adversary: Adversary | None = None
         if recipe.adversarial is not None:
             self.adversary = Adversary(recipe.adversarial, self.options, self.device, self.accelerator.prepare)
+        self.balancer = Balancer.of_run(recipe, self.judges.names, self.judges.module, self.device)
         self.average = Average(self.tokenizer, self.options.ema) if self.options.ema is not None else None
         self.usage = CodebookUsage(self.tokenizer.quantizer.codebook_sizes)
         self.step = 0
@@ -202,6 +204,8 @@ class Run:
         if self.adversary is not None and self.step >= self.adversary.section.start:
             with self.accelerator.autocast():
                 terms |= self.adversary.generator_terms(target, fake, _total(terms), self.tokenizer.decoder.last_layer)
+        if self.balancer is not None:
+            terms = self.balancer(terms, fake)
         terms["quantizer"] = output.loss
         terms |= output.decoder_terms
         self.usage.update(output.codes)
@@ -293,7 +297,7 @@ class Run:
 
     def _optional_parts(self) -> dict[str, Any]:
         """What has a state only in some runs, by its name in the checkpoint."""
-        parts = {"adversary": self.adversary, "average": self.average, "scaler": self.accelerator.scaler}
+        parts = {"adversary": self.adversary, "balancer": self.balancer, "average": self.average, "scaler": self.accelerator.scaler}
         parts["losses"] = self.judges if self.judges.state_dict() else None
         return {name: part for name, part in parts.items() if part is not None}
 
