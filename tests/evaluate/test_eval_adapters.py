@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 from pathlib import Path
@@ -117,69 +116,6 @@ def test_a_command(image: Modality) -> None:
         open_system("command:tool {input}")
     with pytest.raises(InputError, match="No such file"):
         CommandSystem("no-such-tool {input} {output}", image).code([sample])
-
-
-def test_what_is_no_model_of_diffusers_is_told(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no model of diffusers here"):
-        open_system(f"diffusers:{tmp_path}")
-    (tmp_path / "config.json").write_text(json.dumps({"_class_name": "UNet2DModel"}))
-    with pytest.raises(InputError, match="a UNet2DModel; known are AutoencoderKL and VQModel"):
-        open_system(f"diffusers:{tmp_path}")
-
-
-@pytest.mark.parametrize(
-    ("kind", "options"),
-    [
-        ("AutoencoderKL", {"latent_channels": 4}),
-        ("VQModel", {"latent_channels": 4, "num_vq_embeddings": 16, "vq_embed_dim": 4}),
-    ],
-)
-def test_local_models_of_diffusers(tmp_path: Path, kind: str, options: dict[str, int]) -> None:
-    diffusers = pytest.importorskip("diffusers")
-    torch.manual_seed(0)
-    model = getattr(diffusers, kind)(block_out_channels=(8, 8), layers_per_block=1, norm_num_groups=4, **_blocks(), **options)
-    model.save_pretrained(tmp_path / "vae")
-    samples = pictures(2, size=16)
-    coded = open_system(f"diffusers:{tmp_path / 'vae'}").code(samples)
-    batch = torch.stack([sample.values for sample in samples])
-    with torch.inference_mode():
-        expected = model.eval()(batch * 2 - 1).sample
-    found = torch.stack([code.values for code in coded])
-    torch.testing.assert_close(found, ((expected + 1) / 2).clamp(0, 1))
-
-
-def _blocks() -> dict[str, tuple[str, ...]]:
-    return {"down_block_types": ("DownEncoderBlock2D",) * 2, "up_block_types": ("UpDecoderBlock2D",) * 2}
-
-
-@pytest.mark.parametrize(
-    ("kind", "options"),
-    [
-        ("Dac", {"encoder_hidden_size": 8, "downsampling_ratios": [2, 4], "decoder_hidden_size": 16, "hidden_size": 32, "n_codebooks": 2}),
-        ("Encodec", {"num_filters": 4, "hidden_size": 16, "codebook_dim": 16, "num_lstm_layers": 1, "upsampling_ratios": [4, 2]}),
-    ],
-)
-def test_local_sound_codecs_of_transformers(tmp_path: Path, kind: str, options: dict[str, int]) -> None:
-    transformers = pytest.importorskip("transformers")
-    torch.manual_seed(0)
-    config = getattr(transformers, f"{kind}Config")(codebook_size=16, **options)
-    model = getattr(transformers, f"{kind}Model")(config).eval()
-    model.save_pretrained(tmp_path / "codec")
-    sound = torch.randn(1, 801, generator=torch.Generator().manual_seed(1)) * 0.1
-    system = open_system(f"transformers:{tmp_path / 'codec'}")
-    assert system.modality.sample_rate == config.sampling_rate
-    (coded,) = system.code([Sample(sound, "s")])
-    with torch.inference_mode():
-        expected = model(sound[None])
-    length = min(801, expected.audio_values.shape[-1])
-    torch.testing.assert_close(coded.values[0, :length], expected.audio_values.reshape(-1)[:length])
-    assert coded.values.shape == sound.shape and coded.payload_bits == 4 * expected.audio_codes.numel()
-
-
-def test_what_is_no_codec_of_transformers_is_told(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
-    with pytest.raises(InputError, match="a bert; known are dac, encodec, mimi, xcodec"):
-        open_system(f"transformers:{tmp_path}")
 
 
 def test_tokkits_own_and_identity(tmp_path: Path) -> None:

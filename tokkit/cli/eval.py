@@ -22,7 +22,7 @@ def eval_command(
         str,
         typer.Argument(
             help="Folder of a trained tokenizer; or identity, jpeg@30, python:module:function, folder:reconstructions, "
-            "'command:tool {input} {output}', diffusers:folder."
+            "'command:tool {input} {output}', diffusers:folder, transformers:folder, torchhub:folder:entry."
         ),
     ],
     data: Annotated[list[str], typer.Argument(help="Files, folders, tar shards; or `samples`, pictures that come with scikit-image.")],

@@ -8,16 +8,14 @@ What a command line names:
     python:package.module:name   a function of a batch [B, C, *spatial] in the public range
     command:tool {input} {output}   a program that reads one file and writes another
     folder:reconstructions       files that are there already, by the samples' names
-    diffusers:folder             a local VQModel or AutoencoderKL
-    transformers:folder          a local DAC, EnCodec, Mimi or X-Codec
+    diffusers:folder             a VQModel or AutoencoderKL; or a name of the hub that is in this machine's cache
+    transformers:folder          a DAC, EnCodec, Mimi or X-Codec, alike; transformers:folder@6 at one of its rates
+    torchhub:folder:entry        what an entry point of torch.hub returns; or torchhub:owner/repository:entry
 """
 
 from __future__ import annotations
 
 import importlib
-import importlib.util
-import json
-import math
 import shlex
 import subprocess
 import sys
@@ -25,7 +23,6 @@ import tempfile
 from collections.abc import Callable, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,6 +31,7 @@ from tokkit import registry
 from tokkit.baselines.base import Baseline
 from tokkit.devices import pick_device
 from tokkit.errors import InputError
+from tokkit.evaluate.libraries import DiffusersSystem, TransformersSystem, load_torch_hub
 from tokkit.evaluate.run import build_for
 from tokkit.evaluate.systems import Coded, System, TokenizerSystem
 from tokkit.modalities.base import Modality, Sample
@@ -142,44 +140,6 @@ class CommandSystem(System):
             return Coded(self.modality.read(made).values, 0, 0)
 
 
-class TransformersSystem(System):
-    """A local sound codec of transformers. Bits are those of its codes, ceil(log2 K) each; a file would add a header."""
-
-    KINDS = ("dac", "encodec", "mimi", "xcodec")
-
-    def __init__(self, folder: str | Path, *, device: str | torch.device = "cpu"):
-        """
-        Raises:
-            InputError: transformers or the model is not there, or it is of another kind.
-        """
-        kind = _config(folder, "transformers").get("model_type")
-        if kind not in self.KINDS:
-            raise InputError(f"{folder}: a {kind}; known are {', '.join(self.KINDS)}")
-        if importlib.util.find_spec("transformers") is None:
-            raise InputError("transformers is not installed (pip install transformers)")
-        from transformers import AutoModel
-
-        try:
-            model: Any = AutoModel.from_pretrained(str(folder), local_files_only=True)
-        except (OSError, ValueError, RuntimeError) as error:
-            raise InputError(f"{folder}: cannot load the {kind}: {error}") from error
-        self.name, self.device = Path(folder).name, pick_device(device)
-        self.model = model.eval().to(self.device)
-        channels = getattr(model.config, "audio_channels", 1)
-        self.modality = registry.build("modality", "audio", sample_rate=model.config.sampling_rate, channels=channels)
-
-    def code(self, samples: Sequence[Sample]) -> list[Coded]:
-        return [self._code(sample.values) for sample in samples]
-
-    def _code(self, values: Tensor) -> Coded:
-        with torch.inference_mode():
-            found = self.model(values[None].to(self.device))
-        sound = found.audio_values.reshape(values.shape[0], -1).float().cpu()[:, : values.shape[1]]
-        sound = torch.nn.functional.pad(sound, (0, values.shape[1] - sound.shape[1]))
-        bits = found.audio_codes.numel() * math.ceil(math.log2(self.model.config.codebook_size))
-        return Coded(sound, bits, -(-bits // 8))
-
-
 def open_system(named: str, modality: str | Modality = "image", *, device: str | torch.device = "cpu") -> System:
     """What a command line names, see above.
 
@@ -204,7 +164,9 @@ def open_system(named: str, modality: str | Modality = "image", *, device: str |
     if colon and kind == "transformers":
         return TransformersSystem(rest, device=device)
     if colon and kind == "diffusers":
-        return FunctionSystem(load_diffusers(rest, device), built, name=Path(rest).name, device=device)
+        return DiffusersSystem(rest, built, device=device)
+    if colon and kind == "torchhub":
+        return FunctionSystem(load_torch_hub(rest, device), built, name=rest.rpartition(":")[2], device=device)
     codec, at, quality = named.partition("@")
     if at and quality.isdigit() and codec in registry.names("baseline"):
         return CodecSystem(build_for("baseline", codec, built), int(quality), built)
@@ -229,39 +191,4 @@ def load_function(target: str) -> Function:
     if not callable(function):
         raise InputError(f"python:{target}: {name} is a {type(function).__name__}, not a function")
     found: Function = function
-    return found
-
-
-def load_diffusers(folder: str | Path, device: str | torch.device) -> Function:
-    """Encode and decode with a local model of diffusers: the mean of an AutoencoderKL's latents, the codes of a VQModel.
-
-    Raises:
-        InputError: diffusers or the model is not there, or it is of another class.
-    """
-    kind = _config(folder, "diffusers").get("_class_name")
-    if kind not in ("AutoencoderKL", "VQModel"):
-        raise InputError(f"{folder}: a {kind}; known are AutoencoderKL and VQModel")
-    if importlib.util.find_spec("diffusers") is None:
-        raise InputError("diffusers is not installed (pip install diffusers)")
-    import diffusers
-
-    try:
-        model: Any = getattr(diffusers, kind).from_pretrained(str(folder), local_files_only=True).eval().to(pick_device(device))
-    except (OSError, ValueError, RuntimeError) as error:
-        raise InputError(f"{folder}: cannot load the {kind}: {error}") from error
-
-    def reconstruct(batch: Tensor) -> Tensor:
-        encoded = model.encode(batch * 2 - 1)
-        latents = encoded.latent_dist.mode() if kind == "AutoencoderKL" else encoded.latents
-        decoded: Tensor = model.decode(latents).sample
-        return ((decoded + 1) / 2).clamp(0, 1)
-
-    return reconstruct
-
-
-def _config(folder: str | Path, library: str) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{folder}: no model of {library} here: {error}") from error
     return found
