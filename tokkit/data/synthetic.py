@@ -49,11 +49,11 @@ class Synthetic(Source):
 
     def load(self, item: int, modality: Modality) -> Sample:
         generator = torch.Generator().manual_seed(mixed(self.seed, item))
-        return Sample(_picture(modality.channels, self.size + self.size // 4, generator), f"synthetic-{item:06d}")
+        return Sample(picture(modality.channels, self.size + self.size // 4, generator), f"synthetic-{item:06d}")
 
 
-def _picture(channels: int, side: int, generator: torch.Generator) -> Tensor:
-    """Float32 [channels, side, side] in [0, 1]."""
+def picture(channels: int, side: int, generator: torch.Generator) -> Tensor:
+    """A drawing: float32 [channels, side, side] in [0, 1]."""
 
     def rand(*shape: int) -> Tensor:
         return torch.rand(shape, generator=generator)
