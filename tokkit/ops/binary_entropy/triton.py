@@ -3,10 +3,14 @@
 # mypy: disable-error-code="no-untyped-def"
 # (the arguments of a kernel are Triton's values, which have no Python type)
 
+from functools import lru_cache
+
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+
+from tokkit.ops.launch import Launcher
 
 _ROWS = 32
 _PROGRAMS = 1024
@@ -71,6 +75,17 @@ def _backward(x, out, sample, batch, pull, N, d, stride, slope, share, D: tl.con
     tl.store(out + rows.to(tl.int64)[:, None] * d + columns[None, :], value.to(out.dtype.element_ty), mask=mask)
 
 
+@lru_cache
+def _launchers(width: int) -> tuple[Launcher, Launcher, Launcher]:
+    """`_forward`, `_finish` and `_backward` for blocks of `width` columns."""
+    options = {"num_warps": 4}
+    return (
+        Launcher(_forward, D=width, BN=_ROWS, options=options),
+        Launcher(_finish, D=width, options=options),
+        Launcher(_backward, D=width, BN=_ROWS, options=options),
+    )
+
+
 def _shape(x: Tensor) -> tuple[Tensor, int, int, int]:
     rows = x if x.stride(-1) == 1 else x.contiguous()
     width = min(128, max(16, triton.next_power_of_2(x.shape[1])))
@@ -83,12 +98,11 @@ def soft_bits_forward(x: Tensor, temperature: float) -> tuple[Tensor, Tensor, Te
     per_program = triton.cdiv(steps, _PROGRAMS)
     programs = max(1, triton.cdiv(steps, max(per_program, 1)))
     partial = torch.empty(3, programs, x.shape[1], dtype=torch.float32, device=x.device)
-    _forward[(programs, blocks)](
-        rows, partial, x.shape[0], x.shape[1], rows.stride(0), 4 / temperature, per_program, D=width, BN=_ROWS, num_warps=4
-    )
+    forward, finish, _ = _launchers(width)
+    forward((programs, blocks), rows, partial, x.shape[0], x.shape[1], rows.stride(0), 4 / temperature, per_program)
     out = torch.empty(2, dtype=torch.float32, device=x.device)
     pull = torch.empty(x.shape[1], dtype=torch.float32, device=x.device)
-    _finish[(1,)](partial.sum(dim=1), out, pull, x.shape[1], max(x.shape[0], 1), D=width, num_warps=4)
+    finish((1, 1), partial.sum(dim=1), out, pull, x.shape[1], max(x.shape[0], 1))
     sample, batch = out.unbind()
     return sample.clone(), batch.clone(), pull
 
@@ -99,8 +113,7 @@ def soft_bits_backward(x: Tensor, temperature: float, sample: Tensor, batch: Ten
     out = torch.empty(x.shape, dtype=x.dtype, device=x.device)
     if x.numel():
         slope = 4 / temperature
-        _backward[(steps, blocks)](
-            rows, out, sample, batch, pull, x.shape[0], x.shape[1], rows.stride(0), slope, slope / x.shape[0],
-            D=width, BN=_ROWS, num_warps=4,
-        )  # fmt: skip
+        backward = _launchers(width)[2]
+        sizes = (x.shape[0], x.shape[1], rows.stride(0))
+        backward((steps, blocks), rows, out, sample, batch, pull, *sizes, slope, slope / x.shape[0])
     return out

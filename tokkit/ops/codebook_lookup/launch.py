@@ -14,6 +14,7 @@ from torch import Tensor
 
 from tokkit.ops.codebook_lookup import prepare as preparation
 from tokkit.ops.codebook_lookup import triton as kernels
+from tokkit.ops.launch import Launcher
 
 METRICS = {"euclidean": 0, "cosine": 1, "dot": 2}
 _BLOCK_CODES = 64
@@ -75,6 +76,38 @@ def default_config(width: int) -> Config:
 
 
 @lru_cache
+def _launchers(config: Config, width: int, metric: str, exact: bool, update: bool) -> tuple[Launcher, Launcher, Launcher, Launcher]:
+    """`coarse`, `rescore`, `scan` and `settle`; `update` where they also write the residual."""
+    candidates = config.candidates if exact else 1
+    shape = {"D": width, "DP": config.inner}
+    coarse = Launcher(
+        kernels.coarse, **shape, W=config.inner, FOLDED=width + 3 <= config.inner, EXACT=exact, BN=config.rows, BK=config.codes,
+        S=config.slots, CANDIDATES=candidates, STAGES=config.stages,
+        options={"num_warps": config.warps, "maxnreg": config.registers},
+    )  # fmt: skip
+    rescore = Launcher(
+        kernels.rescore, **shape, DC=config.rescore_columns, METRIC=METRICS[metric], R=config.rescore_rows, G=config.codes // config.slots,
+        CANDIDATES=candidates, UPDATE=update, options={"num_warps": config.rescore_warps},
+    )  # fmt: skip
+    scan = Launcher(
+        kernels.scan, **shape, METRIC=METRICS[metric], R=16, B=_SCAN_CODES, BLOCKS=max(1, _SCAN_CELLS // (_SCAN_CODES * config.inner)),
+        CANDIDATES=candidates, UNROLL=8, options={"num_warps": 4},
+    )  # fmt: skip
+    settle = Launcher(
+        kernels.settle, D=width, DC=config.rescore_columns, CANDIDATES=candidates, UPDATE=update, R=16, options={"num_warps": 4}
+    )
+    return coarse, rescore, scan, settle
+
+
+@lru_cache
+def _prepare(config: Config, width: int, metric: str) -> Launcher:
+    return Launcher(
+        preparation.prepare, D=width, DP=config.inner, W=config.inner, FOLDED=width + 3 <= config.inner, METRIC=METRICS[metric],
+        BK=config.codes, S=config.slots, BC=min(_BLOCK_CODES, config.codes), SAMPLE=64, options={"num_warps": 4},
+    )  # fmt: skip
+
+
+@lru_cache
 def _programs(index: int | None) -> int:
     """Programs that fill a GPU; a few in the interpreter."""
     if os.environ.get("TRITON_INTERPRET", "0") == "1":
@@ -96,12 +129,8 @@ def prepare(codebooks: Tensor, metric: str, config: Config) -> Prepared:
         padded,
         table_size,
     )
-    block = min(_BLOCK_CODES, config.codes)
-    preparation.prepare[(padded // block, levels)](
-        codebooks, made.operand, made.table, made.state, size, padded, table_size,
-        D=width, DP=config.inner, W=config.inner, FOLDED=width + 3 <= config.inner, METRIC=METRICS[metric],
-        BK=config.codes, S=config.slots, BC=block, SAMPLE=64, num_warps=4,
-    )  # fmt: skip
+    grid = (padded // min(_BLOCK_CODES, config.codes), levels)
+    _prepare(config, width, metric)(grid, codebooks, made.operand, made.table, made.state, size, padded, table_size)
     return made
 
 
@@ -130,30 +159,17 @@ def search(
     left = x if residual is None else residual
     padded, table_size = made.padded, made.table_size
     stride, left_stride, out_stride = x.stride(0), left.stride(0), out.stride(0)
-    candidates = config.candidates if exact else 1
-    number = METRICS[metric]
-    kernels.coarse[(triton.cdiv(rows, config.rows),)](
-        x, made.operand, made.table, made.state, work, level, rows, stride, padded, table_size,
-        D=width, DP=config.inner, W=config.inner, FOLDED=width + 3 <= config.inner, EXACT=exact, BN=config.rows, BK=config.codes,
-        S=config.slots, CANDIDATES=candidates, STAGES=config.stages, num_warps=config.warps, maxnreg=config.registers,
-    )  # fmt: skip
-    kernels.rescore[(triton.cdiv(rows, config.rescore_rows),)](
+    coarse, rescore, scan, settle = _launchers(config, width, metric, exact, residual is not None)
+    coarse((triton.cdiv(rows, config.rows), 1), x, made.operand, made.table, made.state, work, level, rows, stride, padded, table_size)
+    rescore(
+        (triton.cdiv(rows, config.rescore_rows), 1),
         x, codebooks, made.table, work, out, left, level, rows, size, padded, table_size, stride, left_stride, out_stride,
-        D=width, DP=config.inner, DC=config.rescore_columns, METRIC=number, R=config.rescore_rows, G=config.codes // config.slots,
-        CANDIDATES=candidates, UPDATE=residual is not None, num_warps=config.rescore_warps,
     )  # fmt: skip
     if not exact:
         return
     programs = _programs(x.device.index)
-    blocks = max(1, _SCAN_CELLS // (_SCAN_CODES * config.inner))
-    kernels.scan[(programs,)](
-        x, made.table, made.state, work, out, level, rows, size, padded, table_size, stride, out_stride,
-        D=width, DP=config.inner, METRIC=number, R=16, B=_SCAN_CODES, BLOCKS=blocks, CANDIDATES=candidates, UNROLL=8, num_warps=4,
-    )  # fmt: skip
-    kernels.settle[(min(programs, 64),)](
-        x, codebooks, made.state, work, out, left, level, rows, size, stride, left_stride, out_stride,
-        D=width, DC=config.rescore_columns, CANDIDATES=candidates, UPDATE=residual is not None, R=16, num_warps=4,
-    )  # fmt: skip
+    scan((programs, 1), x, made.table, made.state, work, out, level, rows, size, padded, table_size, stride, out_stride)
+    settle((min(programs, 64), 1), x, codebooks, made.state, work, out, left, level, rows, size, stride, left_stride, out_stride)
 
 
 def triton_lookup(x: Tensor, codebook: Tensor, metric: str, exact: bool, config: Config | None = None) -> Tensor:

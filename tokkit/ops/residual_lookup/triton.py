@@ -3,12 +3,15 @@
 # mypy: disable-error-code="no-untyped-def"
 # (the arguments of a kernel are Triton's values, which have no Python type)
 
+from functools import lru_cache
+
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
 from tokkit.ops.codebook_lookup.launch import default_config, prepare, scratch, search
+from tokkit.ops.launch import Launcher
 
 
 @triton.jit
@@ -24,6 +27,11 @@ def _sum_codes(codebooks, codes, out, N, K, LEVELS: tl.constexpr, D: tl.constexp
     tl.store(out + rows[:, None] * D + columns[None, :], total, mask=mask)
 
 
+@lru_cache
+def _sum(levels: int, width: int) -> Launcher:
+    return Launcher(_sum_codes, LEVELS=levels, D=width, DP=triton.next_power_of_2(width), R=16, options={"num_warps": 4})
+
+
 def triton_residual(x: Tensor, codebooks: Tensor, exact: bool) -> tuple[Tensor, Tensor]:
     """See `residual_lookup`. `[N, d]` with unit stride along d, `[L, K, d]` contiguous fp32 -> `[N, L]` int64, `[N, d]` fp32."""
     rows, width = x.shape
@@ -36,16 +44,5 @@ def triton_residual(x: Tensor, codebooks: Tensor, exact: bool) -> tuple[Tensor, 
     for level in range(levels):
         source, left = (quantized if level else x), (quantized if level + 1 < levels else None)
         search(source, codebooks, made, level, work, codes, left, "euclidean", exact, config)
-    _sum_codes[(triton.cdiv(rows, 16),)](
-        codebooks,
-        codes,
-        quantized,
-        rows,
-        size,
-        LEVELS=levels,
-        D=width,
-        DP=triton.next_power_of_2(width),
-        R=16,
-        num_warps=4,
-    )
+    _sum(levels, width)((triton.cdiv(rows, 16), 1), codebooks, codes, quantized, rows, size)
     return codes, quantized
