@@ -62,7 +62,8 @@ def test_the_weight_falls_toward_the_tail(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize("pooled", [False, True])
 def test_teachers_of_any_kind(teacher: str, pooled: bool) -> None:
     loss = Semantic(teacher=teacher, weights="random", pooled=pooled).train()
-    assert not any(module.training for module in loss.teacher.model.modules()) and not any(p.requires_grad for p in loss.teacher.parameters())
+    assert not any(module.training for module in loss.teacher.model.modules())
+    assert not any(p.requires_grad for p in loss.teacher.parameters())
     target = pictures()
     assert loss(target, target).item() == pytest.approx(0, abs=1e-5)
     features = loss.features(target)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from tokkit.data.captions import Captioned
 from tokkit.errors import InputError
 from tokkit.modalities.base import Modality, Sample
 
@@ -50,6 +51,7 @@ class Source(Dataset[Tensor], ABC):
         resize: bool = False,
         flip: bool = False,
         cache: bool = False,
+        captions: bool = False,
     ):
         """
         Args:
@@ -58,6 +60,7 @@ class Source(Dataset[Tensor], ABC):
             resize: scale the sample before it is cut (pictures: the short side becomes `size`).
             flip: mirror half of the examples.
             cache: read everything when opened and keep it in memory, at 8 bits where that loses nothing.
+            captions: `draw` gives an example with its caption, `Captioned`; a sample without one counts as unreadable.
 
         Raises:
             InputError: `size` is not positive.
@@ -69,6 +72,7 @@ class Source(Dataset[Tensor], ABC):
         self.resize = resize
         self.flip = flip
         self.cache = cache
+        self.captions = captions
         self.modality: Modality | None = None
         self.skipped: dict[int, str] = {}
         self._items: Sequence[Any] = ()
@@ -98,6 +102,14 @@ class Source(Dataset[Tensor], ABC):
         """
         return self.load(item, modality).values
 
+    def caption(self, item: Any) -> str:
+        """The text that belongs to an item.
+
+        Raises:
+            InputError: there is none, or the source has no texts.
+        """
+        raise InputError(f"data captions: {type(self).__name__} has no texts; take the source `folder` or `shards`")
+
     def open(self, modality: Modality, *, split: Split = "train") -> Self:
         """This source, looking at one split of its samples; the source itself stays as it is.
 
@@ -119,15 +131,18 @@ class Source(Dataset[Tensor], ABC):
         """The middle of sample `index`: float32 [C, size, ...]. The same every time."""
         if not 0 <= index < len(self):
             raise IndexError(f"index {index} is not in 0..{len(self) - 1}")
-        return self._example(index, torch.Generator(), center=True, flip=False)
+        return self._cut(self._readable(index)[1], torch.Generator(), center=True, flip=False)
 
-    def draw(self, index: int, seed: int) -> Tensor:
+    def draw(self, index: int, seed: int) -> Tensor | Captioned:
         """The training example that `seed` makes of sample `index`: float32 [C, size, ...] in the public range.
 
         Raises:
             InputError: no sample at all can be read.
         """
-        return self._example(index, torch.Generator().manual_seed(seed), center=self.crop == "center", flip=self.flip)
+        generator = torch.Generator().manual_seed(seed)
+        index, values = self._readable(index, captioned=self.captions)
+        example = self._cut(values, generator, center=self.crop == "center", flip=self.flip)
+        return Captioned(example, self.caption(self._items[index])) if self.captions else example
 
     def sample(self, index: int) -> Sample:
         """All of sample `index`, with its name.
@@ -138,19 +153,20 @@ class Source(Dataset[Tensor], ABC):
         modality = self._opened()
         return self.load(self._items[index], modality)
 
-    def _example(self, index: int, generator: torch.Generator, *, center: bool, flip: bool) -> Tensor:
-        modality = self._opened()
-        values = self._readable(index)
-        example = modality.crop(values, self.size, generator=generator, center=center, resize=self.resize, flip=flip)
+    def _cut(self, values: Tensor, generator: torch.Generator, *, center: bool, flip: bool) -> Tensor:
+        example = self._opened().crop(values, self.size, generator=generator, center=center, resize=self.resize, flip=flip)
         return example.float().div_(255) if example.dtype == torch.uint8 else example.contiguous()
 
-    def _readable(self, index: int) -> Tensor:
-        """The values of sample `index`, or of the next one that can be read."""
+    def _readable(self, index: int, *, captioned: bool = False) -> tuple[int, Tensor]:
+        """Sample `index`, or the next one that can be read, with its values; with `captioned`, one that has a caption."""
+        self._opened()
         for candidate in (*range(index, len(self)), *range(index)):
             if candidate in self.skipped:
                 continue
             try:
-                return self._kept[candidate] if self._kept else self._load_example(candidate)
+                if captioned:
+                    self.caption(self._items[candidate])
+                return candidate, self._kept[candidate] if self._kept else self._load_example(candidate)
             except InputError as error:
                 self._skip(candidate, error)
         reason = next(iter(self.skipped.values()), "there are none")

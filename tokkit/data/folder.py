@@ -9,6 +9,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from tokkit.data.base import Crop, Source, Split
+from tokkit.data.captions import clean
 from tokkit.errors import InputError
 from tokkit.modalities.base import Modality, Sample
 from tokkit.registry import register
@@ -36,15 +37,16 @@ class Folder(Source):
         resize: bool = False,
         flip: bool = False,
         cache: bool = False,
+        captions: bool = False,
     ):
         """
         Args:
             path: the folder.
             val: the folder of the held-out split "val"; without it, that split is `path` too.
             recursive: look into sub-folders.
-            size, crop, resize, flip, cache: see `Source`.
+            size, crop, resize, flip, cache, captions: see `Source`; the caption of cat.jpg is in cat.txt.
         """
-        super().__init__(size=size, crop=crop, resize=resize, flip=flip, cache=cache)
+        super().__init__(size=size, crop=crop, resize=resize, flip=flip, cache=cache, captions=captions)
         self.path = path
         self.val = val
         self.recursive = recursive
@@ -77,6 +79,13 @@ class Folder(Source):
 
     def load_example(self, item: File, modality: Modality) -> Tensor:
         return modality.read_example(Path(item.folder) / item.path, smallest=self.smallest())
+
+    def caption(self, item: File) -> str:
+        path = (Path(item.folder) / item.path).with_suffix(".txt")
+        try:
+            return clean(path.read_bytes())
+        except OSError as error:
+            raise InputError(f"{path}: no caption there: {error.strerror or error}") from error
 
 
 def _refuse(error: OSError) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from tokkit.data.base import Source, mixed
+from tokkit.data.captions import Captioned
 from tokkit.errors import InputError
 
 Draw = tuple[int, int]
@@ -27,7 +28,7 @@ def batches(
     world_size: int = 1,
     workers: int = 0,
     pin_memory: bool = False,
-) -> Iterator[Tensor]:
+) -> Iterator[Tensor | Captioned]:
     """This rank's batches of the steps `start`, `start + 1`, ... before `stop`.
 
     Step s has the same batch whatever step one starts from and however many workers read it; and the batches of all ranks together are
@@ -44,7 +45,7 @@ def batches(
         pin_memory: hand out page-locked memory, for asynchronous copies to a GPU.
 
     Yields:
-        float32 [batch_size, C, size, ...] in the public range of the modality.
+        float32 [batch_size, C, size, ...] in the public range of the modality; with captions where the source has them.
 
     Raises:
         InputError: the source is empty or not open, or a number is out of range.
@@ -109,11 +110,11 @@ class _Steps(Sampler[list[Draw]]):
             step += 1
 
 
-class _Examples(Dataset[Tensor]):
+class _Examples(Dataset[Tensor | Captioned]):
     """The examples of a source by (index, seed)."""
 
     def __init__(self, source: Source):
         self.source = source
 
-    def __getitem__(self, key: Draw) -> Tensor:
+    def __getitem__(self, key: Draw) -> Tensor | Captioned:
         return self.source.draw(*key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 from pathlib import Path, PurePosixPath
 
@@ -9,6 +10,7 @@ from braceexpand import braceexpand
 from torch import Tensor
 
 from tokkit.data.base import Crop, Source, Split
+from tokkit.data.captions import clean
 from tokkit.data.tar_index import Member, members
 from tokkit.errors import InputError
 from tokkit.modalities.base import Modality, Sample
@@ -32,14 +34,15 @@ class Shards(Source):
         resize: bool = False,
         flip: bool = False,
         cache: bool = False,
+        captions: bool = False,
     ):
         """
         Args:
             path: tar files: one or several paths, each with braces ("train-{000..099}.tar") and wildcards ("train-*.tar") if wanted.
             val: those of the held-out split "val"; without it, that split is `path` too.
-            size, crop, resize, flip, cache: see `Source`.
+            size, crop, resize, flip, cache, captions: see `Source`; the caption of 7.jpg is the member 7.txt.
         """
-        super().__init__(size=size, crop=crop, resize=resize, flip=flip, cache=cache)
+        super().__init__(size=size, crop=crop, resize=resize, flip=flip, cache=cache, captions=captions)
         self.path = path
         self.val = val
 
@@ -60,6 +63,24 @@ class Shards(Source):
     def load_example(self, item: Member, modality: Modality) -> Tensor:
         stream = io.BytesIO(item.read())
         return modality.read_example(stream, name=f"{item.tar}:{item.name}", smallest=self.smallest())
+
+    def caption(self, item: Member) -> str:
+        text = _texts(item.tar).get(_sample_of(item.name))
+        if text is None:
+            raise InputError(f"{item.tar}: no caption {_sample_of(item.name)}.txt in there")
+        return clean(text.read())
+
+
+@functools.lru_cache(maxsize=1024)
+def _texts(tar: str) -> dict[str, Member]:
+    """The caption files of a tar by the sample they belong to."""
+    return {_sample_of(member.name): member for member in members(Path(tar)) if member.name.lower().endswith(".txt")}
+
+
+def _sample_of(name: str) -> str:
+    """webdataset's key: the path up to the first dot of its last part."""
+    folder, _, last = name.rpartition("/")
+    return f"{folder}/{last.partition('.')[0]}".lstrip("/")
 
 
 def expand(patterns: tuple[str, ...]) -> list[Path]:

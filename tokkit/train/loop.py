@@ -19,6 +19,7 @@ from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
 
 from tokkit.data.base import mixed
+from tokkit.data.captions import Captioned
 from tokkit.data.loader import batches
 from tokkit.errors import InputError, TokkitError
 from tokkit.metrics.codebook_usage import CodebookUsage
@@ -37,6 +38,7 @@ from tokkit.train.optim import clip_gradients, learning_rate, make_optimizer, se
 from tokkit.train.start import start_from
 
 T = TypeVar("T")
+Batch = Tensor | FieldBatch | Captioned
 
 
 class NotFinite(TokkitError):
@@ -157,7 +159,7 @@ class Run:
         if self.options.trackers:
             self.accelerator.end_training()
 
-    def _batches(self) -> Iterator[Tensor]:
+    def _batches(self) -> Iterator[Batch]:
         return batches(
             self.source,
             batch_size=self.options.batch_size // self.accelerator.num_processes,
@@ -170,14 +172,14 @@ class Run:
             pin_memory=self.device.type == "cuda",
         )
 
-    def _take_step(self, batch: Tensor | FieldBatch) -> None:
+    def _take_step(self, batch: Batch) -> None:
         torch.manual_seed(mixed(self.options.seed, self.step, self.accelerator.process_index))
         torch.compiler.cudagraph_mark_step_begin()  # what the graphs of the last step returned may be overwritten
         if self.options.channels_last and isinstance(batch, Tensor) and batch.ndim == 4:
             batch = batch.contiguous(memory_format=torch.channels_last)
         terms: dict[str, Tensor] = {}
         pairs = []
-        micro: Sequence[Tensor | FieldBatch] = batch.chunk(self.options.accumulate)
+        micro: Sequence[Batch] = batch.chunk(self.options.accumulate)
         for part in self._parts(self.model, micro):
             weighted, pair = self._generator_terms(part)
             self._backward(weighted, terms)
@@ -195,9 +197,10 @@ class Run:
             self.average.update(self.tokenizer)
         self._window.append((self.step, terms))
 
-    def _generator_terms(self, batch: Tensor | FieldBatch) -> tuple[dict[str, Tensor], tuple[Tensor, Tensor]]:
+    def _generator_terms(self, batch: Batch) -> tuple[dict[str, Tensor], tuple[Tensor, Tensor]]:
         """The weighted terms of one part of the batch, and (target, reconstruction) for the discriminators."""
-        output = self.model(batch)
+        output = self.model(batch.values if isinstance(batch, Captioned) else batch)
+        output.captions = list(batch.captions) if isinstance(batch, Captioned) else None
         modality = self.tokenizer.modality
         target, fake = modality.normalize(output.target), modality.normalize(output.reconstruction.float())
         terms = self.judges.terms(target, fake, output)
