@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from tokkit.bench.tokbench.run import Result
 
 NONE = "none"
+ALL = "all"
 
 
 def bench_tokbench_command(
@@ -25,7 +26,7 @@ def bench_tokbench_command(
     data: Annotated[Path | None, typer.Argument(help="TokBench's data: the folder with `images` and `annotations`.")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Reconstructions, finished work and result.json; goes on there.")] = None,
     setting: Annotated[int, typer.Option(help="Side of the square: 256, 512 or 1024.")] = 256,
-    recognizer: Annotated[str, typer.Option(help="parseq (the published t_acc, t_ned), rapidocr, or none.")] = "rapidocr",
+    recognizer: Annotated[str, typer.Option(help="parseq (the published t_acc, t_ned), rapidocr, tesseract, or none.")] = "rapidocr",
     recognizer_weights: Annotated[str | None, typer.Option(help="parseq-56125471.pt, where it is not in torch.hub's folder.")] = None,
     faces: Annotated[str, typer.Option(help="antelopev2 (the published f_sim), dlib, or none.")] = "dlib",
     faces_weights: Annotated[str | None, typer.Option(help="glintr100.onnx, where it is not in ~/.insightface.")] = None,
@@ -37,6 +38,8 @@ def bench_tokbench_command(
     force: Annotated[bool, typer.Option("--force", help="Replace a --json or --report that is there.")] = False,
     make_data: Annotated[Path | None, typer.Option(help="Render a text set into this folder instead of judging.")] = None,
     images: Annotated[int, typer.Option(min=1, help="Pictures to render.")] = 100,
+    scripts: Annotated[str, typer.Option(help="With --make-data: latin,greek,arabic,... or all that fonts are here for.")] = "latin",
+    fonts: Annotated[Path | None, typer.Option(help="With --make-data: a folder of fonts, instead of the machine's.")] = None,
     photos: Annotated[Path | None, typer.Option(help="With --make-data: also annotate the faces of this folder's photographs.")] = None,
     seed: Annotated[int, typer.Option(help="Of the rendered pictures.")] = 0,
 ) -> None:
@@ -58,7 +61,7 @@ def bench_tokbench_command(
     from tokkit.files import refuse_overwrite
 
     if make_data is not None:
-        _make(make_data, recognizer, recognizer_weights, images, photos, seed)
+        _make(make_data, recognizer, recognizer_weights, images, photos, seed, scripts, fonts)
         return
     if not model or data is None:
         raise InputError("bench tokbench: give a model and the folder of the data, or --make-data")
@@ -95,12 +98,28 @@ def bench_tokbench_command(
         raise typer.Exit(1)
 
 
-def _make(folder: Path, recognizer: str, weights: str | None, images: int, photos: Path | None, seed: int) -> None:
+def _make(
+    folder: Path, recognizer: str, weights: str | None, images: int, photos: Path | None, seed: int, scripts: str, fonts: Path | None
+) -> None:
+    from tokkit.bench.tokbench.fonts import find_fonts
     from tokkit.bench.tokbench.generate import make_faces, make_text
     from tokkit.bench.tokbench.recognizers import build_recognizer
+    from tokkit.bench.tokbench.scripts import SCRIPTS, find_script
+    from tokkit.errors import InputError
 
     if recognizer != NONE:
-        print(f"{make_text(folder, build_recognizer(recognizer, weights=weights), images=images, seed=seed)} words: {folder}")
+        reader = build_recognizer(recognizer, weights=weights)
+        wanted = [find_script(name.strip()) for name in (SCRIPTS if scripts == ALL else scripts.split(","))]
+        for script in wanted:
+            try:
+                files = find_fonts(None if fonts is None else [fonts], script=script)
+                count = make_text(folder, reader, images=images, seed=seed, script=script, fonts=files)
+            except InputError as error:
+                if scripts != ALL:
+                    raise
+                print(f"tokkit: left out: {error}", file=sys.stderr)
+                continue
+            print(f"{count} words in {script.name}, {len(files)} fonts: {folder}")
     if photos is not None:
         print(f"{make_faces(folder, photos)} faces: {folder}")
 

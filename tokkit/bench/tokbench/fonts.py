@@ -1,4 +1,4 @@
-"""Finds fonts that can write Latin text: those of the machine and those that come with matplotlib."""
+"""Finds fonts that can write a script: those of the machine and those that come with matplotlib."""
 
 from __future__ import annotations
 
@@ -6,30 +6,33 @@ import importlib.util
 from collections.abc import Iterable
 from pathlib import Path
 
-from PIL import ImageFont
+from PIL import ImageFont, features
 
+from tokkit.bench.tokbench.scripts import SCRIPTS, Script
 from tokkit.errors import InputError
 
 _FOLDERS = ("/usr/share/fonts", "/usr/local/share/fonts", "~/.fonts", "~/.local/share/fonts", "/Library/Fonts", "C:/Windows/Fonts")
 _SUFFIXES = (".ttf", ".otf", ".ttc")
-_PROBE = "aAbBgGmM0189"
 
 
-def find_fonts(folders: Iterable[str | Path] | None = None) -> list[Path]:
-    """Font files with a different glyph for each of some letters and digits, sorted by path; one of each file name.
+def find_fonts(folders: Iterable[str | Path] | None = None, *, script: Script = SCRIPTS["latin"]) -> list[Path]:
+    """Font files with a different glyph for each of some letters of a script, sorted by path; one of each file name.
 
     Args:
         folders: where to look; the machine's and matplotlib's when not given.
+        script: that they have to write.
 
     Raises:
-        InputError: there are none.
+        InputError: there are none, or Pillow cannot shape the script.
     """
+    if script.shaped and not features.check("raqm"):
+        raise InputError(f"{script.name}: Pillow here is without Raqm, which shapes its letters; Pillow's own wheels have it")
     places = [Path(folder).expanduser() for folder in (folders if folders is not None else _default_folders())]
     candidates = {path.name: path for place in places for path in sorted(place.rglob("*")) if path.suffix.lower() in _SUFFIXES}
-    usable = sorted(path for path in candidates.values() if writes(path, _PROBE))
+    usable = sorted(path for path in candidates.values() if writes(path, script.probe))
     if not usable:
         looked = ", ".join(map(str, places))
-        raise InputError(f"no usable fonts in {looked}; install some (apt-get install fonts-dejavu) or name a folder")
+        raise InputError(f"no usable fonts for {script.name} in {looked}; install some (apt-get install {script.package}) or name a folder")
     return usable
 
 

@@ -22,22 +22,13 @@ from tokkit.bench.tokbench.fonts import find_fonts
 from tokkit.bench.tokbench.layout import FACE_SET, Word
 from tokkit.bench.tokbench.prepare import open_picture
 from tokkit.bench.tokbench.recognizers import Recognizer, crop_word
+from tokkit.bench.tokbench.scripts import SCRIPTS, Script
 from tokkit.errors import InputError
 from tokkit.files import replacing
 
 SET = "rendered"
 SIZES = ((1024, 768), (768, 1024), (800, 800), (640, 480), (1280, 720))
 _RATIO_BANDS = ((0.006, 0.01), (0.01, 0.02), (0.02, 0.03), (0.03, 0.04), (0.04, 0.08))
-# fmt: off
-_WORDS = (
-    "about", "after", "again", "below", "could", "every", "first", "found", "great", "house", "large", "learn",
-    "never", "other", "place", "plant", "point", "right", "small", "sound", "spell", "still", "study", "their",
-    "there", "these", "thing", "think", "three", "water", "where", "which", "world", "would", "write", "Street",
-    "Market", "Coffee", "Station", "Museum", "Total", "Amount", "Invoice", "Receipt", "Cash", "Change", "Number",
-    "Date", "Price", "Open", "Closed", "Exit", "Hotel", "Bank", "Library", "School", "Park", "Office", "Garden",
-    "Bridge", "River", "Center", "North", "South",
-)
-# fmt: on
 _TRIES = 30
 _PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
@@ -55,10 +46,11 @@ def make_text(
     images: int = 100,
     words_each: int = 24,
     seed: int = 0,
+    script: Script = SCRIPTS["latin"],
     fonts: Sequence[Path] | None = None,
     words: Sequence[str] | None = None,
 ) -> int:
-    """Render a text set "rendered" into `out`; pictures that are there are made again.
+    """Render a text set into `out`: "rendered", or "rendered-greek" for another script; pictures that are there are made again.
 
     Args:
         out: the data folder.
@@ -66,8 +58,9 @@ def make_text(
         images: pictures.
         words_each: words that each picture has room for at most, their sizes spread over all buckets.
         seed: of every choice.
+        script: what it is written in.
         fonts: files; those found on the machine when not given.
-        words: what is written; English words, numbers and random letters when not given.
+        words: what is written; the script's own when not given, in latin also numbers and random letters.
 
     Returns:
         How many words were kept.
@@ -75,8 +68,10 @@ def make_text(
     Raises:
         InputError: there are no fonts, or the recognizer reads nothing at all right.
     """
-    out, fonts = Path(out), fonts or find_fonts()
-    folder = out / "images" / "text_data" / SET
+    out, fonts, name = Path(out), fonts or find_fonts(script=script), set_name(script)
+    if words is None and script.name != "latin":
+        words = script.words
+    folder = out / "images" / "text_data" / name
     annotations: list[dict[str, Any]] = []
     rendered = 0
     for index in range(images):
@@ -92,12 +87,18 @@ def make_text(
         else:
             path.unlink()
     if not annotations:
-        raise InputError(f"{recognizer.name} read none of {rendered} rendered words right")
+        raise InputError(f"{script.name}: {recognizer.name} read none of {rendered} rendered words right; give another recognizer")
     count = sum(len(entry["annotations"]) for entry in annotations)
-    about = {"seed": seed, "fonts": [path.name for path in fonts], "recognizer": recognizer.name, "rendered": rendered, "kept": count}
-    _write(out / "annotations" / f"about_{SET}.json", about)
-    _write(out / "annotations" / f"text_{SET}.json", annotations)
+    files = [path.name for path in fonts]
+    about = {"seed": seed, "script": script.name, "fonts": files, "recognizer": recognizer.name, "rendered": rendered, "kept": count}
+    _write(out / "annotations" / f"about_{name}.json", about)
+    _write(out / "annotations" / f"text_{name}.json", annotations)
     return count
+
+
+def set_name(script: Script) -> str:
+    """Of the text set in a script."""
+    return SET if script.name == "latin" else f"{SET}-{script.name}"
 
 
 def render(choice: random.Random, fonts: Sequence[Path], words_each: int, words: Sequence[str] | None) -> tuple[Image.Image, list[_Placed]]:
@@ -180,7 +181,7 @@ def _annotation(word: _Placed, size: tuple[int, int]) -> dict[str, Any]:
 def _word(choice: random.Random) -> str:
     kind = choice.random()
     if kind < 0.6:
-        return choice.choice((str.lower, str.upper, str.title))(choice.choice(_WORDS))
+        return choice.choice((str.lower, str.upper, str.title))(choice.choice(SCRIPTS["latin"].words))
     if kind < 0.8:
         return f"{choice.randint(1, 9999)}.{choice.randint(0, 99):02d}" if choice.random() < 0.5 else str(choice.randint(100, 99999))
     return "".join(choice.choices(string.ascii_letters + string.digits, k=choice.randint(3, 8)))

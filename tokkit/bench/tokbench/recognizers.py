@@ -31,7 +31,7 @@ class Recognizer(ABC):
     """Base of recognizers.
 
     Attributes:
-        name: "parseq", "rapidocr".
+        name: "parseq", "rapidocr", "tesseract".
         suffix: of its metrics' names; "" for the published one.
         batch_size: words that are handed over together, in the order of the annotations.
         batch_matters: a reading depends on the other words of its batch, so words that no bucket counts have to be read as well.
@@ -185,7 +185,7 @@ def crop_word(pixels: Crop, word: Word) -> Crop:
     return np.asarray(turned, dtype=np.uint8)
 
 
-RECOGNIZERS = ("parseq", "rapidocr")
+RECOGNIZERS = ("parseq", "rapidocr", "tesseract")
 
 
 def build_recognizer(name: str, *, weights: str | None = None, device: str | torch.device = "cpu") -> Recognizer:
@@ -198,4 +198,8 @@ def build_recognizer(name: str, *, weights: str | None = None, device: str | tor
         return Parseq(weights=weights, device=device)
     if name == "rapidocr":
         return RapidOcr()
+    if name == "tesseract":
+        from tokkit.bench.tokbench.tesseract import Tesseract
+
+        return Tesseract()
     raise InputError(f"no recognizer {name!r}; there are {', '.join(RECOGNIZERS)}")
