@@ -68,21 +68,21 @@ class Prior(nn.Module):
         Raises:
             InputError: beyond N tokens, or a number that is not positive.
         """
+        self.check_draws(prefixes, draws, temperature, top_k)
+        ids = flatten_codes(prefixes.to(self._level_of.device), self.sizes, bos=True)
+        for draw in draws.to(ids.device).double().unbind(1):
+            position = torch.tensor([ids.shape[1] - 1], device=ids.device)
+            logits = self._logits(self._hidden(ids)[:, -1:], position)[:, 0]
+            ids = torch.cat([ids, pick(logits, draw, temperature, top_k).unsqueeze(1)], 1)
+        return unflatten_codes(ids, self.sizes)
+
+    def check_draws(self, prefixes: Tensor, draws: Tensor, temperature: float, top_k: int | None) -> None:
+        """Refuse what `extend` cannot do."""
         if temperature <= 0 or (top_k is not None and top_k < 1):
             raise InputError(f"prior: temperature and top_k must be positive, got {temperature} and {top_k}")
         count = prefixes.shape[1] * self.levels + draws.shape[1]
         if count > self.num_tokens * self.levels:
             raise InputError(f"prior: at most {self.num_tokens} tokens, asked for {count // self.levels}")
-        ids = flatten_codes(prefixes.to(self._level_of.device), self.sizes, bos=True)
-        for draw in draws.to(ids.device).double().unbind(1):
-            position = torch.tensor([ids.shape[1] - 1], device=ids.device)
-            logits = self._logits(self._hidden(ids)[:, -1:], position)[:, 0].float() / temperature
-            if top_k is not None and top_k < logits.shape[-1]:
-                logits = logits.masked_fill(logits < logits.topk(top_k).values[:, -1:], -torch.inf)
-            cumulated = logits.double().softmax(-1).cumsum(-1)
-            picked = torch.searchsorted(cumulated, draw.unsqueeze(-1) * cumulated[:, -1:], right=True)
-            ids = torch.cat([ids, picked], 1)
-        return unflatten_codes(ids, self.sizes)
 
     def sample(self, seeds: Sequence[int], *, num_tokens: int | None = None, temperature: float = 1.0, top_k: int | None = None) -> Tokens:
         """New samples, one a seed: the same for a seed whatever the others are. `num_tokens`: only that many leading tokens."""
@@ -113,8 +113,8 @@ class Prior(nn.Module):
         with replacing(folder / WEIGHTS_FILE) as part:
             safetensors.torch.save_model(self, str(part))
 
-    @classmethod
-    def load(cls, folder: str | Path, *, device: str | torch.device = "cpu") -> Prior:
+    @staticmethod
+    def load(folder: str | Path, *, device: str | torch.device = "cpu") -> Prior:
         """Read what `save` wrote, in eval mode.
 
         Raises:
@@ -124,7 +124,7 @@ class Prior(nn.Module):
         missing = [name for name in (RECIPE_FILE, LIKE_FILE, WEIGHTS_FILE) if not (folder / name).is_file()]
         if missing:
             raise InputError(f"{folder}: no prior here, {' and '.join(missing)} missing; give the folder that `tokkit prior train` wrote")
-        prior = cls(like=Tokens.load(folder / LIKE_FILE), shape=PriorRecipe.load(folder / RECIPE_FILE).shape)
+        prior = make(Tokens.load(folder / LIKE_FILE), PriorRecipe.load(folder / RECIPE_FILE))
         try:
             safetensors.torch.load_model(prior, folder / WEIGHTS_FILE)
         except (RuntimeError, safetensors.SafetensorError) as error:
@@ -142,3 +142,21 @@ class Prior(nn.Module):
         if self.levels == 1:
             return logits
         return logits.masked_fill(positions.unsqueeze(-1) % self.levels != self._level_of, -torch.inf)
+
+
+def pick(logits: Tensor, draws: Tensor, temperature: float, top_k: int | None) -> Tensor:
+    """Ids [B] off the cumulated probabilities of logits [B, K], by numbers [B] in [0, 1)."""
+    logits = logits.float() / temperature
+    if top_k is not None and top_k < logits.shape[-1]:
+        logits = logits.masked_fill(logits < logits.topk(top_k).values[:, -1:], -torch.inf)
+    cumulated = logits.double().softmax(-1).cumsum(-1)
+    return torch.searchsorted(cumulated, draws.unsqueeze(-1) * cumulated[:, -1:], right=True).squeeze(-1)
+
+
+def make(like: Tokens, recipe: PriorRecipe) -> Prior:
+    """The prior that a recipe describes, with fresh weights."""
+    if not recipe.blocks:
+        return Prior(like=like, shape=recipe.shape)
+    from tokkit.prior.blocks import BlockPrior
+
+    return BlockPrior(like=like, shape=recipe.shape, blocks=recipe.blocks)

@@ -25,6 +25,8 @@ class PriorRecipe:
         tokens: a token file, or a folder that is searched for them.
         name: of the run.
         num_tokens: tokens of a sample; longer samples are cut. Those of the first sample when not given.
+        blocks: numbers of tokens that are predicted at once, coarse to fine, such as 1, 1, 2, 4 for 8 tokens of `restok`; none: one id
+            after the other.
         width, depth, heads: of the transformer.
         steps, batch_size: optimizer steps, and samples in each.
         lr, warmup, schedule, weight_decay, clip, precision, seed, log_every: as in the `train` section of a tokenizer's recipe.
@@ -34,6 +36,7 @@ class PriorRecipe:
     tokens: str
     name: str = ""
     num_tokens: Positive | None = None
+    blocks: tuple[Positive, ...] = ()
     width: Positive = 384
     depth: Positive = 6
     heads: Positive = 6

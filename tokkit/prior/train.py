@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tokkit.data.tokens import TokenBatch, TokenDataset
 from tokkit.errors import InputError, TokkitError
-from tokkit.prior.network import WEIGHTS_FILE, Prior
+from tokkit.prior.network import WEIGHTS_FILE, Prior, make
 from tokkit.prior.recipe import PriorRecipe
 from tokkit.tokens import TokenReader
 from tokkit.train.log import Bar, MetricsFile
@@ -54,7 +54,7 @@ def train_prior(recipe: PriorRecipe, out: str | Path, *, device: torch.device, f
         raise InputError(f"{recipe.tokens}: {len(dataset)} sample is too few to train on some and measure on others")
     measured = dataset.collate([dataset[index] for index in range(kept, min(len(dataset), kept + MEASURED))])
     torch.manual_seed(recipe.seed)
-    prior = Prior(like=like, shape=recipe.shape).to(device).train()
+    prior = make(like, recipe).to(device).train()
     options = recipe.optimizer
     optimizer = make_optimizer(prior, options)
     order = torch.Generator().manual_seed(recipe.seed)
