@@ -22,7 +22,7 @@ def jackknife(value: float, folds: Sequence[Fold], n: int, *, level: float = 0.9
     Args:
         value: with all samples.
         folds: without each block.
-        n: samples.
+        n: samples, for the record; blocks may count parts of them (clips of a video).
         level: of the interval.
 
     Returns:
@@ -33,7 +33,8 @@ def jackknife(value: float, folds: Sequence[Fold], n: int, *, level: float = 0.9
         return Interval(value, None, None, n, level)
     from scipy.stats import t
 
-    factor = n / np.array([fold.n for fold in folds], dtype=float)
+    sizes = np.array([fold.n for fold in folds], dtype=float)
+    factor = sizes.sum() / sizes
     without = np.array([fold.value for fold in folds])
     pseudo = factor * value - (factor - 1) * without
     estimate = blocks * value - ((1 - 1 / factor) * without).sum()

@@ -23,9 +23,9 @@ from tokkit.weights import find_weights
 
 FID = "fid"
 PREFIX = "fd/"
+VIDEO_PREFIX = "fvd"
 INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
 _INCEPTION_URL = f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{INCEPTION_FILE}"
-_BATCH = 16
 
 ALIASES = {
     "dinov2-s": "vit_small_patch14_dinov2.lvd142m",
@@ -56,14 +56,15 @@ class FrechetDistance(SetMetric):
 
     higher_is_better = False
 
-    def __init__(self, name: str, features: Features, *, modality: str = "image"):
+    def __init__(self, name: str, features: Features, *, modality: str = "image", batch_size: int = 16):
         """
         Args:
             name: in tables; it should name the features.
             features: any function of samples; pictures are rounded to 8 bits first, as files have them.
             modality: of the samples, "image" or "video".
+            batch_size: samples of one size that `features` gets at once.
         """
-        self.name, self.features, self.modality = name, features, modality
+        self.name, self.features, self.modality, self.batch_size = name, features, modality, batch_size
         self._groups: dict[str, _Group] = {}
 
     def add(self, group: str, sample: Tensor, *, key: str = "") -> None:
@@ -76,7 +77,7 @@ class FrechetDistance(SetMetric):
         block = block_of(key) if key else own.seen % BLOCKS
         own.seen += 1
         own.waiting.append((block, pixels.expand(3, *pixels.shape[1:])))
-        if len(own.waiting) == _BATCH:
+        if len(own.waiting) == self.batch_size:
             self._flush(own)
 
     def compute(self, reference: str, group: str) -> float:
@@ -210,15 +211,20 @@ class InceptionFeatures:
 
 def is_frechet(name: str) -> bool:
     """Whether `build_frechet` knows what a name means."""
-    return name.partition("@")[0] == FID or name.startswith(PREFIX)
+    return name.partition("@")[0] == FID or name.startswith((PREFIX, VIDEO_PREFIX))
 
 
 def build_frechet(name: str, *, device: str | torch.device = "cpu") -> FrechetDistance:
-    """A Fréchet distance by name: "fid", or "fd/<backbone of timm>"; with "@FILE" behind it the weights are read from there.
+    """A Fréchet distance by name: "fid", or "fd/<backbone of timm>", with "@FILE" behind it the weights are read from there; "fvd16/..." of
+    video, see `fvd.py`.
 
     Raises:
         InputError: the backbone is unknown, or a package or weights are not there.
     """
+    if name.startswith(VIDEO_PREFIX):
+        from tokkit.metrics.fvd import build_fvd
+
+        return build_fvd(name, device=device)
     named, _, file = name.partition("@")
     weights = file or None
     if named == FID:
