@@ -153,6 +153,13 @@ class Source(Dataset[Tensor], ABC):
         modality = self._opened()
         return self.load(self._items[index], modality)
 
+    def text(self, index: int) -> str | None:
+        """The text beside sample `index`; None where there is none."""
+        try:
+            return self.caption(self._items[index])
+        except InputError:
+            return None
+
     def _cut(self, values: Tensor, generator: torch.Generator, *, center: bool, flip: bool) -> Tensor:
         example = self._opened().crop(values, self.size, generator=generator, center=center, resize=self.resize, flip=flip)
         return example.float().div_(255) if example.dtype == torch.uint8 else example.contiguous()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -34,3 +35,13 @@ class Captioned(NamedTuple):
 def clean(data: bytes) -> str:
     """A caption file's text: UTF-8, every run of white space one blank."""
     return " ".join(data.decode("utf-8", errors="replace").split())
+
+
+def librispeech(file: Path) -> str | None:
+    """The text of 84-121123-0001.flac among the lines of 84-121123.trans.txt beside it, as LibriSpeech has them."""
+    chapter, dash, _ = file.stem.rpartition("-")
+    listed = file.with_name(f"{chapter}.trans.txt")
+    if not dash or not listed.is_file():
+        return None
+    lines = (line.partition(" ") for line in listed.read_text(encoding="utf-8").splitlines())
+    return next((text.strip() for name, _, text in lines if name == file.stem), None)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from tokkit.data.base import Crop, Source, Split
-from tokkit.data.captions import clean
+from tokkit.data.captions import clean, librispeech
 from tokkit.errors import InputError
 from tokkit.modalities.base import Modality, Sample
 from tokkit.registry import register
@@ -81,10 +81,13 @@ class Folder(Source):
         return modality.read_example(Path(item.folder) / item.path, smallest=self.smallest())
 
     def caption(self, item: File) -> str:
-        path = (Path(item.folder) / item.path).with_suffix(".txt")
+        file = Path(item.folder) / item.path
+        path = file.with_suffix(".txt")
         try:
             return clean(path.read_bytes())
         except OSError as error:
+            if (text := librispeech(file)) is not None:
+                return text
             raise InputError(f"{path}: no caption there: {error.strerror or error}") from error
 
 

@@ -165,7 +165,9 @@ def read_samples(modality: Modality, inputs: Source | Iterable[Any]) -> Iterator
     if isinstance(inputs, Source):
         for index in range(len(inputs)):
             try:
-                yield inputs.sample(index)
+                sample = inputs.sample(index)
+                sample.text = inputs.text(index)
+                yield sample
             except InputError as error:
                 yield Skipped(f"sample {index}", "", str(error))
         return
@@ -356,7 +358,7 @@ class Run:
         failures: dict[str, str] = {}
         for metric in self.metrics:
             try:
-                value = metric(original, reconstruction)
+                value = metric.with_text(original, reconstruction, sample.text)
             except MetricFailure as error:
                 failures[metric.name] = str(error)
                 continue

@@ -40,6 +40,10 @@ class Metric(ABC):
     def __call__(self, original: Tensor, reconstruction: Tensor) -> float:
         """The metric of one pair [C, *spatial] in the public range of the modality."""
 
+    def with_text(self, original: Tensor, reconstruction: Tensor, text: str | None) -> float:
+        """What evaluation calls: the metric, for those that look at words with the text beside the sample."""
+        return self(original, reconstruction)
+
 
 class MetricFailure(Exception):
     """This metric has no value for this sample; the message says why."""

@@ -22,11 +22,13 @@ class Sample:
         values: [C, *spatial], in the modality's public range (pictures: [0, 1]).
         name: for messages, token files and output file names.
         extras: named numbers that decoding needs besides the codes (a gain, a transform), in the order of `Modality.extra_fields`.
+        text: that lies beside it (what is said), for metrics that look at words; None where there is none.
     """
 
     values: Tensor
     name: str = ""
     extras: tuple[float, ...] = field(default_factory=tuple)
+    text: str | None = field(default=None, kw_only=True)
 
 
 class FieldBatch(NamedTuple):
