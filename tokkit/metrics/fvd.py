@@ -27,7 +27,7 @@ I3D_FILE = "i3d_torchscript.pt"
 
 
 class VideoFrechetDistance(FrechetDistance):
-    """A Fréchet distance of video. A sample [C, T, H, W] is floor(T / frames) clips that follow each other; what is left over is left out."""
+    """A Fréchet distance of video. A sample [C, T, H, W] is floor(T / frames) clips one after the other; the rest is left out."""
 
     def __init__(self, name: str, features: Features, *, frames: int):
         """
