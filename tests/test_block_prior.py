@@ -78,6 +78,8 @@ def test_a_seed_gives_the_same_sample_whatever_the_others_and_the_length() -> No
     together = model.sample([3, 9, 4])
     assert torch.equal(model.sample([9]).codes, together.codes[1:2])
     assert torch.equal(model.sample([9], num_tokens=3).codes, together.codes[1:2, :3])
+    ids = ids_of(random_codes(1))
+    torch.testing.assert_close(model(ids[:, :3]), model(ids)[:, :3])
     assert len({tuple(codes.flatten().tolist()) for codes in model.sample(range(40)).codes}) > 10
     with pytest.raises(InputError, match="at most 8 tokens, asked for 9"):
         model.sample([1], num_tokens=9)
@@ -100,7 +102,7 @@ def test_it_learns_a_distribution_and_is_saved(tmp_path: Path) -> None:
     codes[:, 0, 1] = 1  # of one block no code can follow from another of it
     Tokens(codes=codes, codebook_sizes=SIZES, grid=(8,)).save(tmp_path / "some.tok")
     recipe = PriorRecipe(
-        tokens=str(tmp_path), blocks=BLOCKS, width=32, depth=1, heads=2, steps=150, batch_size=16, lr=5e-3, warmup=5, log_every=150
+        tokens=str(tmp_path), blocks=BLOCKS, width=32, depth=1, heads=2, steps=250, batch_size=16, lr=5e-3, warmup=5, log_every=250
     )
     train_prior(recipe, tmp_path / "run", device=torch.device("cpu"))
     line = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])

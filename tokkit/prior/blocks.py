@@ -44,13 +44,15 @@ class BlockPrior(Prior):
 
     def forward(self, ids: Tensor) -> Tensor:
         """Logits [B, n, sum of K] of the tokens at the first n places; of ids [B, n, Q] only those of earlier blocks matter."""
-        batch, count, _ = ids.shape
-        tokens = self.embedding(ids).sum(2)
+        batch, wanted, _ = ids.shape
+        # A place looks at all of its block, so the block is computed whole whatever part of it is asked for.
+        count = next(end for end in itertools.accumulate(self.blocks, initial=0) if end >= wanted)
+        tokens = F.pad(self.embedding(ids).sum(2), (0, 0, 0, count - wanted))
         first = self.embedding.weight[len(self._level_of)].expand(batch, 1, -1)  # BOS, in the place of a token before the first block
         inputs = torch.cat([first, tokens], 1)[:, self._source[:count] + 1]
         block = self._block_of[:count]
         hidden = self.transformer(inputs + self.positions[:count], (count,), block <= block.unsqueeze(1))
-        return hidden @ self.embedding.weight[: len(self._level_of)].T
+        return hidden[:, :wanted] @ self.embedding.weight[: len(self._level_of)].T
 
     def loss(self, ids: Tensor, labels: Tensor) -> Tensor:
         shape = (len(ids), -1, self.levels)
