@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from tokkit.errors import InputError
+from tokkit.ffmpeg import pyav, reason, set_colours, to_frame, to_pixels
 from tokkit.files import refuse_overwrite, replacing
 from tokkit.modalities.cut_off import missing_bytes
 from tokkit.modalities.inputs import opened
@@ -23,10 +21,6 @@ FORMATS = "mov,mp4,matroska,webm,avi,gif,mpeg,mpegts,ogg,flv"
 MOST_RATE = 1000
 """A container that says more frames a second than this says nothing useful (Matroska's milliseconds, say)."""
 DEFAULT_RATE = Fraction(25)
-BT709 = 1
-"""FFmpeg's number of ITU-R BT.709, for matrix, primaries and transfer."""
-LIMITED = 1
-"""FFmpeg's number of the range 16 to 235."""
 
 
 class Timed(NamedTuple):
@@ -76,18 +70,6 @@ FFV1 = Codec("ffv1", ("bgr0", "bgr0"), {})
 WRITERS = {".mp4": H264, ".m4v": H264, ".mov": H264, ".webm": VP9, ".mkv": FFV1, ".avi": FFV1}
 
 
-def pyav() -> Any:
-    """The package av.
-
-    Raises:
-        InputError: it is not installed, or does not load.
-    """
-    try:
-        return importlib.import_module("av")
-    except (ImportError, OSError) as error:
-        raise InputError(f"reading and writing video needs the package av ({error}): pip install 'tokkit[video]'") from error
-
-
 @contextmanager
 def open_video(file: str | Path | BinaryIO, name: str = "") -> Iterator[tuple[Any, Any, About, str]]:
     """The container, its first video stream, what the header says, and what messages call it.
@@ -111,7 +93,7 @@ def open_video(file: str | Path | BinaryIO, name: str = "") -> Iterator[tuple[An
         except InputError:
             raise
         except (av.error.FFmpegError, ValueError, EOFError, MemoryError, NotImplementedError) as error:
-            raise InputError(f"{label}: not a video that can be read ({FORMATS}), or damaged: {_reason(error)}") from error
+            raise InputError(f"{label}: not a video that can be read ({FORMATS}), or damaged: {reason(error)}") from error
 
 
 def frames_of(container: Any, video: Any, about: About, *, start: Fraction = Fraction(0), shorter: int | None = None) -> Iterator[Timed]:
@@ -188,9 +170,7 @@ def writer(path: Path, rate: Fraction, *, crf: int, force: bool = False) -> Iter
                         stream = container.add_stream(codec.name, rate=rate, width=width, height=height, options=options)
                         stream.pix_fmt = codec.pixels[(height % 2) | (width % 2)]
                         if stream.pix_fmt.startswith("yuv"):
-                            context = stream.codec_context
-                            context.colorspace = context.color_primaries = context.color_trc = BT709
-                            context.color_range = LIMITED
+                            set_colours(stream.codec_context)
                     frame = to_frame(picture, stream.pix_fmt)
                     frame.pts, frame.time_base = count, 1 / rate
                     container.mux(stream.encode(frame))
@@ -202,14 +182,7 @@ def writer(path: Path, rate: Fraction, *, crf: int, force: bool = False) -> Iter
     except InputError:
         raise
     except (av.error.FFmpegError, OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot write the video: {_reason(error)}") from error
-
-
-def to_frame(picture: Tensor, form: str) -> Any:
-    """uint8 [3 or 1, H, W] as a frame in the pixel format of an encoder; brightness and colours by BT.709."""
-    array = np.ascontiguousarray(picture.expand(3, -1, -1).permute(1, 2, 0).numpy())
-    frame = pyav().VideoFrame.from_ndarray(array, format="rgb24")
-    return frame.reformat(format=form, **({"dst_colorspace": "ITU709", "dst_color_range": "MPEG"} if form.startswith("yuv") else {}))
+        raise InputError(f"{path}: cannot write the video: {reason(error)}") from error
 
 
 def _about(container: Any, video: Any) -> About:
@@ -228,11 +201,4 @@ def _pixels(frame: Any, shorter: int | None) -> Tensor:
     if shorter is not None and min(frame.width, frame.height) > shorter:
         scale = shorter / min(frame.width, frame.height)
         size = {"width": max(shorter, round(frame.width * scale)), "height": max(shorter, round(frame.height * scale))}
-    array = frame.reformat(format="rgba" if transparent else "rgb24", interpolation="BICUBIC", **size).to_ndarray()
-    pixels = torch.from_numpy(array).permute(2, 0, 1)
-    turns = round(frame.rotation / 90) % 4  # against the clock
-    return torch.rot90(pixels, turns, (1, 2)) if turns else pixels
-
-
-def _reason(error: BaseException) -> str:
-    return str(getattr(error, "strerror", None) or error).partition("\n")[0] or type(error).__name__
+    return to_pixels(frame, alpha=transparent, **size)
