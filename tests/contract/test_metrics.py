@@ -21,7 +21,16 @@ def image() -> tuple[Tensor, Tensor]:
     return torch.stack([x, y, (x * 9).sin() / 3 + 0.5]) * 0.6 + 0.2, torch.randn(3, 176, 192, generator=generator)
 
 
-EXAMPLES = {"image": image}
+def video() -> tuple[Tensor, Tensor]:
+    """A bar that moves over a picture that stands still, and noise for it."""
+    still, noise = image()
+    frames = still[:, None, :40, :48].repeat(1, 3, 1, 1)
+    for index in range(3):
+        frames[:, index, 10:20, 5 + 4 * index : 20 + 4 * index] = 0.5
+    return frames, torch.stack([noise[:, :40, offset : offset + 48] for offset in (0, 50, 100)], 1)
+
+
+EXAMPLES = {"image": image, "video": video}
 """Modality -> a sample and noise of its shape; a modality whose metrics need more than that tests them itself."""
 
 
