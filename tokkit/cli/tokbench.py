@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,7 +25,9 @@ def bench_tokbench_command(
     ] = "",
     data: Annotated[Path | None, typer.Argument(help="TokBench's data: the folder with `images` and `annotations`.")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Reconstructions, finished work and result.json; goes on there.")] = None,
-    setting: Annotated[int, typer.Option(help="Side of the square: 256, 512 or 1024.")] = 256,
+    setting: Annotated[int, typer.Option(help="Side of the square: 256, 512 or 1024; of videos the shorter side: 256 or 480.")] = 256,
+    video: Annotated[bool, typer.Option("--video", help="The videos of DATA instead of its pictures.")] = False,
+    modality: Annotated[str, typer.Option(help="With --video: video for a function of clips, image for one of frames.")] = "image",
     recognizer: Annotated[str, typer.Option(help="parseq (the published t_acc, t_ned), rapidocr, tesseract, or none.")] = "rapidocr",
     recognizer_weights: Annotated[str | None, typer.Option(help="parseq-56125471.pt, where it is not in torch.hub's folder.")] = None,
     faces: Annotated[str, typer.Option(help="antelopev2 (the published f_sim), dlib, or none.")] = "dlib",
@@ -48,13 +50,17 @@ def bench_tokbench_command(
     tokkit bench tokbench --make-data rendered/ --images 100
 
     tokkit bench tokbench runs/mine rendered/ --out tokbench/mine --setting 256
+
+    tokkit bench tokbench runs/video TokBench/ --video --setting 480
     """
     from tokkit.bench.tokbench.faces import build_embedder
-    from tokkit.bench.tokbench.layout import FACE_SET, read_layout
+    from tokkit.bench.tokbench.layout import read_layout
     from tokkit.bench.tokbench.methods import home_of, open_method
     from tokkit.bench.tokbench.recognizers import build_recognizer
     from tokkit.bench.tokbench.report import write_report
     from tokkit.bench.tokbench.run import run
+    from tokkit.bench.tokbench.video import run_video
+    from tokkit.bench.tokbench.video_layout import read_video_layout
     from tokkit.cli.progress import bar
     from tokkit.devices import pick_device
     from tokkit.errors import InputError
@@ -68,16 +74,21 @@ def bench_tokbench_command(
     for path in (json, report):
         if path is not None:
             refuse_overwrite(path, force=force)
-    parts = read_layout(data, sets=tuple(name.strip() for name in sets.split(",")) if sets else None)
-    words = recognizer != NONE and any(part.name != FACE_SET for part in parts)
-    portraits = faces != NONE and any(part.name == FACE_SET for part in parts)
+    if video and report is not None:
+        raise InputError("--report shows pictures, not videos; leave it out")
+    wanted = tuple(name.strip() for name in sets.split(",")) if sets else None
+    parts = read_video_layout(data, sets=wanted) if video else read_layout(data, sets=wanted)
+    words = recognizer != NONE and any(part.kind == "text_data" for part in parts)
+    portraits = faces != NONE and any(part.kind == "face_data" for part in parts)
     home = out or home_of(model)
-    method = open_method(model, home, device)
+    method = open_method(model, home, device, modality="image" if not video else modality)
+    work = home / (f"video-{setting}" if video else str(setting))
+    judge: Any = run_video if video else run
     with bar("reconstructing") as progress:
-        result = run(
+        result: Result = judge(
             method,
             parts,
-            home / str(setting),
+            work,
             setting=setting,
             recognizer=build_recognizer(recognizer, weights=recognizer_weights, device=pick_device(device)) if words else None,
             embedder=build_embedder(faces, weights=faces_weights) if portraits else None,
@@ -85,7 +96,7 @@ def bench_tokbench_command(
             progress=progress,
         )
     _print(result)
-    for path in (home / str(setting) / "result.json", json):
+    for path in (work / "result.json", json):
         if path is not None:
             result.write_json(path)
             print(path)
@@ -133,5 +144,6 @@ def _print(result: Result) -> None:
     for name, score in result.scores.items():
         cells = [f"{number(score.buckets[bucket])} ({score.counts[bucket]})" for bucket in BUCKETS]
         rows.append([name, *cells, number(score.mean)])
-    print(f"{result.method} at {result.setting}: {result.images} pictures, {result.words} words, {result.faces} faces")
+    kind = "videos" if result.identity.get("video") else "pictures"
+    print(f"{result.method} at {result.setting}: {result.images} {kind}, {result.words} words, {result.faces} faces")
     print_columns(heads, rows)

@@ -6,5 +6,6 @@
     Recognizer      reads words                                  recognizers.py
     FaceEmbedder    compares faces                               faces.py
     run             all of it, resumable                         run.py
+    run_video       the same for videos                          video.py
     make_text       a text set rendered from fonts               generate.py
 """

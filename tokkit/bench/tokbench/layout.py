@@ -103,16 +103,16 @@ def read_layout(data: str | Path, *, sets: tuple[str, ...] | None = None) -> lis
 
 def _text(path: Path, name: str, data: Path) -> Part:
     def image(entry: dict[str, Any]) -> Annotated:
-        words = tuple(Word(_box(word["bbox"]), str(word["rec"]), float(word["ratio"])) for word in entry["annotations"])
-        return Annotated(_inside(entry["file_name"]), int(entry["width"]), int(entry["height"]), words=words)
+        words = tuple(Word(read_box(word["bbox"]), str(word["rec"]), float(word["ratio"])) for word in entry["annotations"])
+        return Annotated(inside(entry["file_name"]), int(entry["width"]), int(entry["height"]), words=words)
 
     return Part("text_data", name, data / "images" / "text_data" / name, _read(path, image))
 
 
 def _faces(path: Path, data: Path) -> Part:
     def image(entry: dict[str, Any]) -> Annotated:
-        faces = tuple(Face(_keypoints(face["kps"]), float(face["ratio"])) for face in entry["faces"])
-        name = _inside(entry["image_name"]).removeprefix(f"{FACE_SET}/")
+        faces = tuple(Face(read_keypoints(face["kps"]), float(face["ratio"])) for face in entry["faces"])
+        name = inside(entry["image_name"]).removeprefix(f"{FACE_SET}/")
         return Annotated(name, int(entry["img_width"]), int(entry["img_height"]), faces=faces)
 
     return Part("face_data", FACE_SET, data / "images" / "face_data" / FACE_SET, _read(path, image))
@@ -125,7 +125,8 @@ def _read(path: Path, image: Any) -> tuple[Annotated, ...]:
         raise InputError(f"{path}: not an annotation of TokBench: {type(error).__name__}: {error}") from error
 
 
-def _box(stored: list[Any]) -> tuple[int, ...] | tuple[tuple[int, int], ...]:
+def read_box(stored: list[Any]) -> tuple[int, ...] | tuple[tuple[int, int], ...]:
+    """A box or four corners, truncated to whole pixels."""
     if len(stored) != 4:
         raise ValueError(f"bbox {stored}: expected x1, y1, x2, y2 or four corners")
     if isinstance(stored[0], list):
@@ -133,13 +134,14 @@ def _box(stored: list[Any]) -> tuple[int, ...] | tuple[tuple[int, int], ...]:
     return tuple(int(value) for value in stored)
 
 
-def _keypoints(stored: list[list[float]]) -> tuple[tuple[float, float], ...]:
+def read_keypoints(stored: list[list[float]]) -> tuple[tuple[float, float], ...]:
+    """Five points."""
     if len(stored) != 5:
         raise ValueError(f"{len(stored)} keypoints: expected five")
     return tuple((float(x), float(y)) for x, y in stored)
 
 
-def _inside(name: str) -> str:
+def inside(name: str) -> str:
     """A file name that stays inside its folder: reconstructions are written under it."""
     if Path(name).is_absolute() or ".." in Path(name).parts:
         raise ValueError(f"file name {name!r} leaves its folder")

@@ -14,7 +14,7 @@ ORIGINALS = "originals"
 _FOLDER = "folder:"
 
 
-def open_method(named: str, home: Path, device: str | torch.device = "cpu") -> Method:
+def open_method(named: str, home: Path, device: str | torch.device = "cpu", *, modality: str = "image") -> Method:
     """A method by what a command line names.
 
     Args:
@@ -22,9 +22,10 @@ def open_method(named: str, home: Path, device: str | torch.device = "cpu") -> M
             ("identity" is the published upper bound called Resize).
         home: where reconstructions are written.
         device: where the tokenizer runs.
+        modality: "image" or "video", of what does not bring its own.
 
     Raises:
-        InputError: there is no such thing.
+        InputError: there is no such thing, or it codes something else.
     """
     if named == ORIGINALS:
         return Method(ORIGINALS, None, None)
@@ -33,9 +34,9 @@ def open_method(named: str, home: Path, device: str | torch.device = "cpu") -> M
         if not root.is_dir():
             raise InputError(f"{root}: no such folder of reconstructions")
         return Method(root.name, None, root, {"root": str(root)})
-    system = open_system(named, device=device)
-    if system.modality.name != "image":
-        raise InputError(f"{named} codes {system.modality.name}; TokBench here is of pictures")
+    system = open_system(named, modality, device=device)
+    if system.modality.name not in ("image", modality):
+        raise InputError(f"{named} codes {system.modality.name}; TokBench here is of {'pictures' if modality == 'image' else 'videos'}")
     return Method(system.name, system, home / "reconstructions", {"named": named, **system.describe()})
 
 

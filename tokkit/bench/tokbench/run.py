@@ -73,6 +73,7 @@ class Result:
         scores: metric -> its buckets and their mean.
         failures: pictures, words and faces that have no value, and why; they are in no mean.
         seconds: step -> wall time in this process; a resumed run counts only what it did itself.
+        cpu_seconds: processor time of all steps; on a machine that does nothing else, the cores share it.
         readings: every word; only in memory, the journals have them on the disk.
     """
 
@@ -85,6 +86,7 @@ class Result:
     words: int = 0
     faces: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
+    cpu_seconds: float = 0.0
     peak_bytes: dict[str, int] = field(default_factory=dict)
     readings: list[Reading] = field(default_factory=list, repr=False)
 
@@ -127,8 +129,11 @@ def run(
     parts = [part for part in parts if (recognizer if part.kind == "text_data" else embedder) is not None]
     if not parts:
         raise InputError("nothing to judge: no set of words with a recognizer, and no faces with an embedder")
-    identity = {"method": method.name, **method.identity, "setting": setting, "data": digest(parts)}
+    annotations = digest([(part.kind, part.name, part.images) for part in parts])
+    identity = {"method": method.name, **method.identity, "setting": setting, "data": annotations}
     result = Result(method.name, setting, identity, images=sum(len(part.images) for part in parts))
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    before = used.ru_utime + used.ru_stime
     started = time.perf_counter()
     if method.system is not None:
         assert method.root is not None
@@ -156,15 +161,17 @@ def run(
         result.scores[ned] = bucket_scores(((own.word.ratio, similarity(own.word.text, own.read)) for own in result.readings), edges)
     if embedder is not None and faces:
         result.scores[embedder.metric_name()] = bucket_scores(faces, FACE_EDGES[setting])
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    result.cpu_seconds = used.ru_utime + used.ru_stime - before
     result.peak_bytes["process"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     if torch.cuda.is_available():
         result.peak_bytes["cuda"] = torch.cuda.max_memory_allocated()
     return result
 
 
-def digest(parts: list[Part]) -> str:
+def digest(annotations: list[tuple[Any, ...]]) -> str:
     """16 hexadecimal digits that name the annotations."""
-    return hashlib.sha256(repr([(part.kind, part.name, part.images) for part in parts]).encode()).hexdigest()[:16]
+    return hashlib.sha256(repr(annotations).encode()).hexdigest()[:16]
 
 
 def reconstruct(system: System, parts: list[Part], root: Path, setting: int, batch_size: int, progress: Progress) -> list[str]:

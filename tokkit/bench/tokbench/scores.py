@@ -17,6 +17,10 @@ FACE_EDGES = {256: (0.1, 0.2, 0.3, 1.0), 512: (0.05, 0.1, 0.2, 1.0), 1024: (0.02
 """Setting -> edges of small, medium and large, for pictures; the table of June 2025, which the published leaderboard follows (that of May
 had other edges for faces)."""
 
+VIDEO_TEXT_EDGES = {256: (0.01, 0.02, 0.03, 1.0), 480: (0.005, 0.01, 0.02, 1.0)}
+VIDEO_FACE_EDGES = {256: (0.05, 0.1, 0.2, 1.0), 480: (0.02, 0.05, 0.1, 1.0)}
+"""The same for videos, whose settings are the shorter side."""
+
 
 @dataclass(frozen=True)
 class BucketScores:
