@@ -17,7 +17,8 @@ from PIL import Image
 import tokkit
 from tests.small import tokenizer
 from tokkit.errors import InputError
-from tokkit.evaluate.report import data_uri, render, write_report
+from tokkit.evaluate.exhibit import data_uri
+from tokkit.evaluate.report import render, write_report
 from tokkit.evaluate.result import Evaluation, Skipped
 from tokkit.evaluate.run import Options, evaluate
 from tokkit.evaluate.svg import Mark, Series, line_chart, log_ticks, ticks

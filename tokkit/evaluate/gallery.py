@@ -1,4 +1,4 @@
-"""Which pictures a report shows: the worst ones, and some taken at random. Keeps only those in memory."""
+"""Which samples a report shows: the worst ones, and some taken at random. Keeps only those in memory."""
 
 from __future__ import annotations
 
@@ -8,24 +8,25 @@ from dataclasses import replace
 
 from torch import Tensor
 
+from tokkit.evaluate.exhibit import Exhibit
 from tokkit.evaluate.result import Case, MetricInfo, Row
-
-LARGEST_SIDE = 768
 
 
 class Gallery:
     """Keeps the worst samples by one metric, and a uniform random choice of the others, in one pass."""
 
-    def __init__(self, worst: int, others: int, metric: MetricInfo | None, seed: int):
+    def __init__(self, worst: int, others: int, metric: MetricInfo | None, seed: int, exhibit: Exhibit | None = None):
         """
         Args:
             worst: how many of the worst to keep.
             others: how many to keep of the rest.
             metric: that says which are worst; without it none are.
             seed: of the random choice.
+            exhibit: that says what of a sample is kept; without it nothing is.
         """
-        self._room_worst = worst if metric is not None else 0
-        self._room_others = others
+        self._exhibit = exhibit
+        self._room_worst = worst if metric is not None and exhibit is not None else 0
+        self._room_others = others if exhibit is not None else 0
         self._metric = metric
         self._random = random.Random(seed)
         self._worst: list[tuple[float, Case]] = []
@@ -33,10 +34,10 @@ class Gallery:
         self._passed = 0
 
     def offer(self, original: Tensor, reconstructions: dict[str, Tensor], rows: dict[str, Row], system: str) -> None:
-        """Take or leave one picture.
+        """Take or leave one sample.
 
         Args:
-            original: [C, H, W] in [0, 1].
+            original: [C, *spatial] in the public range.
             reconstructions: of every system that could make one.
             rows: of the same systems.
             system: the judged one, whose values decide.
@@ -45,9 +46,9 @@ class Gallery:
         if score is None or (len(self._worst) == self._room_worst and not (self._worst and score < self._worst[-1][0])):
             place = self._reserve()
             if place is not None:
-                self._others[place] = _case(original, reconstructions, rows, system, worst=False)
+                self._others[place] = self._case(original, reconstructions, rows, system, worst=False)
             return
-        self._worst.append((score, _case(original, reconstructions, rows, system, worst=True)))
+        self._worst.append((score, self._case(original, reconstructions, rows, system, worst=True)))
         self._worst.sort(key=lambda item: item[0])
         if len(self._worst) > self._room_worst:
             _, dropped = self._worst.pop()
@@ -80,29 +81,7 @@ class Gallery:
         place = self._passed - 1 if self._passed <= self._room_others else self._random.randrange(self._passed)
         return place if place < self._room_others else None
 
-
-def _case(original: Tensor, reconstructions: dict[str, Tensor], rows: dict[str, Row], system: str, *, worst: bool) -> Case:
-    top, left = _window(original, reconstructions[system])
-    kept = {name: _cut(values, top, left) for name, values in reconstructions.items()}
-    return Case(rows[system].sample, _cut(original, top, left), kept, rows, worst)
-
-
-def _cut(values: Tensor, top: int, left: int) -> Tensor:
-    """8 bits, at most `LARGEST_SIDE` on a side."""
-    window = values[:, top : top + LARGEST_SIDE, left : left + LARGEST_SIDE]
-    return window.clamp(0, 1).mul(255).round().byte().cpu()
-
-
-def _window(original: Tensor, reconstruction: Tensor) -> tuple[int, int]:
-    """Where the largest error is, for pictures that are too large to be shown whole."""
-    height, width = original.shape[1:]
-    if max(height, width) <= LARGEST_SIDE:
-        return 0, 0
-    error = (original.cpu() - reconstruction.cpu()).square().mean(0)
-    row, column = divmod(int(error.argmax()), width)
-    return _start(row, height), _start(column, width)
-
-
-def _start(at: int, size: int) -> int:
-    """Of a window around `at` that stays inside."""
-    return max(0, min(at - LARGEST_SIDE // 2, size - LARGEST_SIDE))
+    def _case(self, original: Tensor, reconstructions: dict[str, Tensor], rows: dict[str, Row], system: str, *, worst: bool) -> Case:
+        assert self._exhibit is not None  # or there would be no room
+        kept = self._exhibit.keep(original, reconstructions, system)
+        return Case(rows[system].sample, *kept, rows, worst)

@@ -47,6 +47,7 @@ td small { display:block; color:var(--soft); font-weight:400 }
 .strip { display:grid; grid-template-columns:repeat(auto-fill,minmax(200px,1fr)); gap:12px }
 figure { margin:0 }
 figure img { width:100%; height:auto; display:block; border-radius:6px; border:1px solid var(--line); cursor:zoom-in; background:#000 }
+figure audio { width:100%; height:34px; margin-top:6px; display:block }
 figcaption { font-size:13px; margin-top:5px }
 figcaption small { display:block; color:var(--soft); font-size:12.5px; font-variant-numeric:tabular-nums }
 button.open { all:unset; display:block; cursor:zoom-in; width:100% }

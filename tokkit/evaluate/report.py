@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import math
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from PIL import Image
-from torch import Tensor
-
 from tokkit.evaluate.bootstrap import Interval
+from tokkit.evaluate.exhibit import Exhibit
 from tokkit.evaluate.page import SCRIPT, STYLE, VIEWER
 from tokkit.evaluate.result import Case, Column, Curve, Evaluation, MetricInfo, Row, Skipped, Summary
 from tokkit.evaluate.svg import SERIES_COLORS, Mark, Series, line_chart
 from tokkit.files import refuse_overwrite, replacing
 
-AMPLIFIED = 4
-"""Factor of the difference pictures."""
 _LISTED = 200
-_TIMES, _DASH, _MINUS = "\u00d7", "\u2013", "\u2212"
+_DASH, _MINUS = "\u2013", "\u2212"
 
 
 def write_report(evaluation: Evaluation, path: str | Path, *, force: bool = False) -> None:
@@ -69,7 +63,7 @@ def _head(evaluation: Evaluation, own: Summary) -> str:
     notes = "".join(f'<p class="soft">{escape(note)}</p>' for note in evaluation.notes)
     created = escape(str(evaluation.provenance.get("created", "")))
     return (
-        f'<h1>{escape(evaluation.model["name"])}</h1>'
+        f"<h1>{escape(evaluation.model['name'])}</h1>"
         f'<div class="soft">{escape(evaluation.modality)} tokenizer, {count}{lost}, {created}</div>'
         f'<div class="tiles">{shown}</div>{notes}'
     )
@@ -93,7 +87,7 @@ def _table(evaluation: Evaluation, lines: Sequence[Summary]) -> str:
             remarks = _remark(f"{column.n_failed} failed", column.n_failed)
             remarks += f"<small>{column.n_infinite} infinite, not in the mean</small>" if column.n_infinite else ""
             cells.append(_cell(_number(column.interval.mean), column.interval, remarks))
-        rows.append(f'<tr{" class=judged" if line.system == evaluation.model["name"] else ""}>{"".join(cells)}</tr>')
+        rows.append(f"<tr{' class=judged' if line.system == evaluation.model['name'] else ''}>{''.join(cells)}</tr>")
     explained = f"Means over samples; below each, the {100 * level:g} % bootstrap interval of the mean."
     if len(lines) > 1:
         explained += (
@@ -209,52 +203,26 @@ def _usage(evaluation: Evaluation) -> str:
 
 
 def _cases(evaluation: Evaluation) -> str:
-    if not evaluation.cases:
+    exhibit = evaluation.exhibit
+    if not evaluation.cases or exhibit is None:
         return ""
     order = f"The worst by {escape(evaluation.metrics[0].name)} first. " if evaluation.metrics else ""
     picked = not all(case.worst for case in evaluation.cases)
-    shown = "".join(_case(case, evaluation, picked) for case in evaluation.cases)
+    shown = "".join(_case(case, evaluation, exhibit, picked) for case in evaluation.cases)
     others = "Those without a mark were taken at random. " if picked else ""
-    return f'<h2>Pictures</h2><p class="soft">{order}{others}Click to zoom, and to switch in place.</p>{shown}'
+    return f'<h2>{escape(exhibit.title)}</h2><p class="soft">{order}{others}{escape(exhibit.hint)}</p>{shown}'
 
 
-def _case(case: Case, evaluation: Evaluation, picked: bool) -> str:
-    own = evaluation.model["name"]
-    difference = (case.original.int() - case.reconstructions[own].int()).abs().mul(AMPLIFIED).clamp(max=255).byte()
-    height, width = case.original.shape[1:]
-    figures = [
-        figure(case.original, "original", f"{width} {_TIMES} {height}"),
-        figure(case.reconstructions[own], own, _figure_facts(case.rows[own], evaluation)),
-        figure(difference, f"|difference| {_TIMES} {AMPLIFIED}", "of the reconstruction"),
-    ]
-    for system, values in case.reconstructions.items():
-        if system != own:
-            figures.append(figure(values, system, _figure_facts(case.rows[system], evaluation)))
+def _case(case: Case, evaluation: Evaluation, exhibit: Exhibit, picked: bool) -> str:
+    strip = exhibit.strip(case, evaluation.model["name"], lambda row: _figure_facts(row, evaluation))
     tag = '<span class="tag">worst</span>' if case.worst and picked else ""
-    return f'<section class="case card"><h3>{escape(case.sample)}{tag}</h3><div class="strip">{"".join(figures)}</div></section>'
+    return f'<section class="case card"><h3>{escape(case.sample)}{tag}</h3><div class="strip">{strip}</div></section>'
 
 
 def _figure_facts(row: Row, evaluation: Evaluation) -> str:
     facts = [f"{metric.name} {_number(row.values[metric.name])}" for metric in evaluation.metrics if metric.name in row.values]
     over = ", over budget" if row.over_budget else ""
     return ", ".join([*facts, f"{row.file_bytes} bytes{over}", *([row.setting] if row.setting else [])])
-
-
-def figure(values: Tensor, name: str, facts: str) -> str:
-    """A uint8 picture [C, H, W] that a click enlarges, its name and a line of facts below."""
-    image = f'<img src="{data_uri(values)}" alt="{escape(name)}" width="{values.shape[2]}" height="{values.shape[1]}">'
-    return (
-        f'<figure data-name="{escape(name)}"><button class="open" aria-label="zoom {escape(name)}">{image}</button>'
-        f"<figcaption>{escape(name)}<small>{escape(facts)}</small></figcaption></figure>"
-    )
-
-
-def data_uri(values: Tensor) -> str:
-    """A uint8 picture [C, H, W], lossless."""
-    pixels = values.permute(1, 2, 0).numpy()
-    file = io.BytesIO()
-    Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(file, "PNG")
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
 
 def _skipped(skipped: Sequence[Skipped]) -> str:

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -18,6 +18,9 @@ from tokkit.evaluate.bootstrap import Interval, bootstrap_mean
 from tokkit.evaluate.jackknife import jackknife
 from tokkit.files import refuse_overwrite, replacing
 from tokkit.metrics.base import Fold
+
+if TYPE_CHECKING:
+    from tokkit.evaluate.exhibit import Exhibit
 
 FORMAT = "tokkit-evaluation"
 VERSION = 1
@@ -132,7 +135,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class Case:
-    """A picture that the report shows: the original and what each system made of it."""
+    """A sample that the report shows: what the exhibit keeps of the original and of what each system made of it."""
 
     sample: str
     original: Tensor
@@ -155,7 +158,7 @@ class Evaluation:
         settings: seed, level of the intervals, and what was asked for.
         provenance: machine, commit, versions, command.
         notes: what the reader should know, one sentence each.
-        cases: only in memory, for the report.
+        cases, exhibit: what the report shows and how; only in memory.
     """
 
     model: dict[str, Any]
@@ -173,6 +176,7 @@ class Evaluation:
     provenance: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     cases: list[Case] = field(default_factory=list)
+    exhibit: Exhibit | None = field(default=None, repr=False, compare=False)
 
     @property
     def systems(self) -> list[str]:
@@ -222,7 +226,9 @@ class Evaluation:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the pictures, as plain values."""
-        parts = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self) if entry.name not in ("rows", "cases")}
+        parts = {
+            entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self) if entry.name not in ("rows", "cases", "exhibit")
+        }
         ordered = {**parts, "summary": self.summary(), "rows": self.rows}
         return {"format": FORMAT, "version": VERSION, **{key: plain(value) for key, value in ordered.items()}}
 

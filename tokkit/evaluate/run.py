@@ -15,6 +15,7 @@ from tokkit.baselines.base import Baseline
 from tokkit.data.base import Source
 from tokkit.errors import InputError, TokkitError
 from tokkit.evaluate.curves import CurveBuilder
+from tokkit.evaluate.exhibit import exhibit_for
 from tokkit.evaluate.gallery import Gallery
 from tokkit.evaluate.provenance import provenance
 from tokkit.evaluate.result import Evaluation, MetricInfo, Row, Skipped
@@ -27,6 +28,7 @@ from tokkit.tokenizer import Tokenizer
 
 DEFAULT_METRICS = {
     "image": ("psnr", "ssim", "lpips_alex"),
+    "video": ("psnr_clip", "ssim_frames", "lpips_vgg_frames", "psnr_differences", "flicker_still"),
     "audio": ("mel_distance_22k", "stft_distance_22k", "si_sdr", "pesq_wb_16k", "stoi"),
 }
 """Modality -> what is measured when nothing is asked for; for another modality, all of its metrics."""
@@ -236,9 +238,8 @@ class Run:
         self.result = Evaluation(system.describe(), system.modality.name, unit, infos, settings, set_metrics=of_sets, notes=notes)
         self.usage = CodebookUsage(system.codebook_sizes) if system.codebook_sizes else None
         self.curves = CurveBuilder()
-        pictures = system.modality.name == "image"
-        worst, others = (options.worst, options.others) if pictures else (0, 0)
-        self.gallery = Gallery(worst, others, infos[0] if infos else None, options.seed)
+        self.result.exhibit = exhibit_for(system.modality)
+        self.gallery = Gallery(options.worst, options.others, infos[0] if infos else None, options.seed, self.result.exhibit)
         self.done = 0
 
     def over(self, inputs: Source | Iterable[Any], progress: Callable[[int], object]) -> Evaluation:

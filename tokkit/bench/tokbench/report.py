@@ -15,8 +15,8 @@ from tokkit.bench.tokbench.prepare import open_picture
 from tokkit.bench.tokbench.recognizers import crop_word
 from tokkit.bench.tokbench.run import Method, Reading, Result
 from tokkit.bench.tokbench.scores import BUCKETS, TEXT_EDGES, bucket_of, similarity
+from tokkit.evaluate.exhibit import figure
 from tokkit.evaluate.page import SCRIPT, STYLE, VIEWER
-from tokkit.evaluate.report import figure
 from tokkit.files import replacing
 
 WORST, OTHERS = 12, 6
