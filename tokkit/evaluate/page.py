@@ -1,6 +1,6 @@
-"""The style sheet and the script of the report."""
+"""The style sheet and the script of the report; colours and charts apart, for drawings that stand alone."""
 
-STYLE = """
+THEME = """
 :root { color-scheme: light dark; --back:#f6f7f9; --card:#fff; --text:#1b1f24; --soft:#5b6573; --line:#dfe3e8;
   --accent:#2458d6; --bad:#b3261e;
   --series-0:#2458d6; --series-1:#d9622b; --series-2:#1b8a5a; --series-3:#8a3ffc; --series-4:#b8860b; --series-5:#c2185b;
@@ -9,6 +9,21 @@ STYLE = """
   --accent:#7aa2ff; --bad:#ff8a80;
   --series-0:#7aa2ff; --series-1:#ff9a66; --series-2:#5fd3a0; --series-3:#c4a3ff; --series-4:#f0c34e; --series-5:#ff7fab;
   --series-6:#4dd0e1; --series-7:#bcaaa4; } }
+"""
+
+CHART = """
+.chart { width:100%; height:auto; display:block }
+.chart .grid { stroke:var(--line); stroke-width:1 }
+.chart .tick { fill:var(--soft); font-size:12px }
+.chart .axis { fill:var(--text); font-size:13px }
+.chart .line { fill:none; stroke:var(--own); stroke-width:2 }
+.chart .strong { stroke-width:3 }
+.chart .mark { fill:var(--own); stroke:var(--card); stroke-width:1.5 }
+"""
+
+STYLE = (
+    f"{THEME}{CHART}"
+    + """
 * { box-sizing:border-box }
 body { margin:0; background:var(--back); color:var(--text); font:15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif }
 main { max-width:1180px; margin:0 auto; padding:28px 20px 60px }
@@ -29,13 +44,6 @@ tbody tr:last-child td { border-bottom:0 }
 tr.judged td { font-weight:600 }
 td small { display:block; color:var(--soft); font-weight:400 }
 .charts { display:grid; grid-template-columns:repeat(auto-fit,minmax(min(480px,100%),1fr)); gap:14px }
-.chart { width:100%; height:auto; display:block }
-.chart .grid { stroke:var(--line); stroke-width:1 }
-.chart .tick { fill:var(--soft); font-size:12px }
-.chart .axis { fill:var(--text); font-size:13px }
-.chart .line { fill:none; stroke:var(--own); stroke-width:2 }
-.chart .strong { stroke-width:3 }
-.chart .mark { fill:var(--own); stroke:var(--card); stroke-width:1.5 }
 .legend { list-style:none; display:flex; flex-wrap:wrap; gap:4px 18px; margin:8px 0 0; padding:0; color:var(--soft) }
 .swatch { display:inline-block; width:12px; height:12px; border-radius:3px; margin-right:7px; vertical-align:-1px }
 .meter { display:inline-block; width:140px; height:10px; border-radius:5px; background:var(--line); overflow:hidden; margin-left:10px }
@@ -68,6 +76,7 @@ dl.facts dt { color:var(--soft) }
 dl.facts dd { margin:0; overflow-wrap:anywhere }
 code { font:13px ui-monospace,SFMono-Regular,Menlo,monospace }
 """
+)
 
 SCRIPT = """
 (() => {
