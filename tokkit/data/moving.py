@@ -71,7 +71,8 @@ class Moving(Source):
             inside = _path(self.frames, 1.5 * self.speed, generator, zoom=(0.1, 0.25))
             view = _before(view, other, number % 2 == 0, inside, side, generator)
         extras = (float(modality.frame_rate or 25),)
-        return Sample(view.clamp(0, 1).transpose(0, 1).contiguous(), f"moving-{item:06d}", extras)
+        steps = view.clamp(0, 1).mul(255).round().div(255)  # as files have them; the cache then takes a byte each
+        return Sample(steps.transpose(0, 1).contiguous(), f"moving-{item:06d}", extras)
 
     def _canvas(self, item: int, modality: Video, generator: torch.Generator) -> Tensor:
         """[C, H, W], the shorter side `CANVAS`."""

@@ -56,7 +56,7 @@ class CausalEncoder3d(CausalEncoder):
             channels: of the input.
             width: channels of a level are `width * multiplier`.
             multipliers: one a level, the full size first; height and width are halved between two levels.
-            time: between two levels, 2 where time is halved too, else 1.
+            time: between two levels, what time is divided by: 1, 2 or 4.
             blocks: residual blocks a level.
             dim: D of the latents.
             attention: self-attention within each frame at the lowest level; its cost grows with the square of a frame's cells, and crops
@@ -170,11 +170,10 @@ class CausalDecoder3d(CausalDecoder):
         layers: list[nn.Module] = [Block(widths[0], widths[0], factorized)]
         if attention:
             layers.append(EachFrame(Attention(widths[0], None)))
-        for level, (below, this) in enumerate(pairwise([widths[0], *widths])):
-            for block in range(blocks):
-                layers.append(Block(this if block else below, this, factorized))
+        for level, this in enumerate(widths):
+            layers += [Block(this, this, factorized) for _ in range(blocks)]
             if level < len(widths) - 1:
-                layers.append(CausalUpsample3d(this, time[-1 - level], factorized))
+                layers.append(CausalUpsample3d(this, widths[level + 1], time[-1 - level], factorized))
         self.layers = Chain(*layers)
         self.norm = NormSwish(widths[-1], None)
         self.head = CausalConv3d(widths[-1], channels * patch**2, (3, 3))
@@ -216,7 +215,7 @@ class CausalConv3d(nn.Module):
         Args:
             kernel: (frames, pixels a side).
             stride: (along time, along height and width).
-            factorized: over space first, then over time.
+            factorized: over space first, then over time, through the narrower of the two widths.
         """
         super().__init__()
         self.kernel, self.stride = kernel[0], stride[0]
@@ -224,8 +223,9 @@ class CausalConv3d(nn.Module):
         padding = (0, pixels // 2, pixels // 2)
         self.space: nn.Module | None = None
         if factorized and kernel[0] > 1 and pixels > 1:
-            self.space = nn.Conv3d(width_in, width_out, (1, pixels, pixels), (1, step, step), padding)
-            self.conv = nn.Conv3d(width_out, width_out, (kernel[0], 1, 1), (stride[0], 1, 1))
+            between = min(width_in, width_out)
+            self.space = nn.Conv3d(width_in, between, (1, pixels, pixels), (1, step, step), padding)
+            self.conv = nn.Conv3d(between, width_out, (kernel[0], 1, 1), (stride[0], 1, 1))
         else:
             self.conv = nn.Conv3d(width_in, width_out, (kernel[0], pixels, pixels), (stride[0], step, step), padding)
 
@@ -242,12 +242,12 @@ class CausalConv3d(nn.Module):
 
 
 class CausalUpsample3d(nn.Module):
-    """Twice the height and width, `time` times the frames but for the first: [B, C, 1 + n, H, W] -> [B, C, 1 + n * time, 2 H, 2 W]."""
+    """Twice the height and width, `time` times the frames but for the first: [B, C, 1 + n, H, W] -> [B, C', 1 + n * time, 2 H, 2 W]."""
 
-    def __init__(self, width: int, time: int, factorized: bool):
+    def __init__(self, width_in: int, width_out: int, time: int, factorized: bool):
         super().__init__()
         self.time = time
-        self.conv = CausalConv3d(width, width * 4 * time, (3, 3), factorized=factorized)
+        self.conv = CausalConv3d(width_in, width_out * 4 * time, (3, 3), factorized=factorized)
 
     def forward(self, inputs: Tensor, state: State | None = None) -> Tensor:
         parts = self.conv(inputs, state).unflatten(1, (-1, self.time, 2, 2))  # [B, C, t, 2, 2, T, H, W]
@@ -294,8 +294,8 @@ def each_frame(function: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
 def _widths(width: int, multipliers: tuple[int, ...], time: tuple[int, ...]) -> list[int]:
     if min(multipliers, default=0) < 1:
         raise InputError(f"causal3d: multipliers must be one or more positive numbers, got {multipliers}")
-    if len(time) != len(multipliers) - 1 or not set(time) <= {1, 2}:
-        raise InputError(f"causal3d: time must be {len(multipliers) - 1} numbers, 1 or 2 between two of the levels; got {time}")
+    if len(time) != len(multipliers) - 1 or not set(time) <= {1, 2, 4}:
+        raise InputError(f"causal3d: time must be {len(multipliers) - 1} numbers, 1, 2 or 4, one between two of the levels; got {time}")
     return [width * multiplier for multiplier in multipliers]
 
 
