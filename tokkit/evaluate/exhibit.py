@@ -16,7 +16,7 @@ from torch import Tensor
 from tokkit.evaluate.result import Case, Row
 from tokkit.modalities.base import Modality
 
-EXHIBITS = {"image": "tokkit.evaluate.pictures:Pictures", "audio": "tokkit.evaluate.sounds:Sounds"}
+EXHIBITS = {"image": "tokkit.evaluate.pictures:Pictures", "audio": "tokkit.evaluate.sounds:Sounds", "video": "tokkit.evaluate.films:Films"}
 """Modality -> class, imported when it is needed."""
 
 
