@@ -46,3 +46,15 @@ def test_every_code_is_reached() -> None:
 def test_bad_levels(levels: tuple[int, ...]) -> None:
     with pytest.raises(InputError):
         FSQ(levels=levels)
+
+
+def test_groups_are_quantizers_side_by_side() -> None:
+    torch.manual_seed(0)
+    one, three = FSQ(levels=(8, 5, 4)), FSQ(levels=(8, 5, 4), groups=3)
+    assert three.dim == 9 and three.codebook_sizes == (160,) * 3
+    latents = torch.randn(2, 7, 9)
+    parts = [one(part) for part in latents.chunk(3, -1)]
+    whole = three(latents)
+    assert torch.equal(whole.codes, torch.cat([part.codes for part in parts], -1))
+    assert torch.equal(whole.latents, torch.cat([part.latents for part in parts], -1))
+    torch.testing.assert_close(three.lookup(whole.codes), whole.latents)

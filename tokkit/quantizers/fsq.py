@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from tokkit.errors import InputError
@@ -18,13 +19,14 @@ class FSQ(Quantizer):
     """Finite scalar quantization: each channel is bounded and rounded to a few levels (https://arxiv.org/abs/2309.15505).
 
     The code of a token is `sum_i digit_i * prod(levels[:i])`, the first channel the least significant. No loss is needed and the whole
-    codebook is reachable by construction.
+    codebook is reachable by construction. With several groups of channels a token has a code for each, so it may have any number of bits.
     """
 
-    def __init__(self, *, levels: tuple[int, ...] = (8, 8, 8, 5, 5, 5)):
+    def __init__(self, *, levels: tuple[int, ...] = (8, 8, 8, 5, 5, 5), groups: Annotated[int, Field(ge=1)] = 1):
         """
         Args:
-            levels: the number of levels of each channel; D = len(levels), K = prod(levels). The default is FlexTok's and Cosmos' 64,000.
+            levels: the number of levels of each channel of a group; K = prod(levels). The default is FlexTok's and Cosmos' 64,000.
+            groups: how many, Q; D = groups * len(levels).
 
         Raises:
             InputError: a channel has fewer than 2 levels, or K does not fit an int64.
@@ -35,8 +37,9 @@ class FSQ(Quantizer):
         if math.prod(levels) >= 2**63:
             raise InputError(f"fsq levels {list(levels)} make a codebook of {math.prod(levels)}, beyond an int64 code; use fewer levels")
         self.levels = tuple(levels)
-        self.dim = len(levels)
-        self.codebook_sizes = (math.prod(levels),)
+        self.groups = groups
+        self.dim = groups * len(levels)
+        self.codebook_sizes = (math.prod(levels),) * groups
         sizes = torch.tensor(levels)
         self._sizes: Tensor
         self._basis: Tensor
@@ -46,18 +49,18 @@ class FSQ(Quantizer):
     def forward(self, latents: Tensor, grid: Grid | None = None) -> Quantized:
         self.check_latents(latents)
         with torch.autocast(latents.device.type, enabled=False):
-            bounded = self._bound(latents.float())
+            bounded = self._bound(latents.float().unflatten(-1, (self.groups, -1)))
             digits = bounded.detach().round()
             half = self._sizes // 2
-            quantized = straight_through(bounded, digits) / half
-            codes = ((digits.long() + half) * self._basis).sum(-1, keepdim=True)
+            quantized = (straight_through(bounded, digits) / half).flatten(-2)
+            codes = ((digits.long() + half) * self._basis).sum(-1)
         return Quantized(quantized.to(latents.dtype), codes, quantized.new_zeros(()))
 
     def lookup(self, codes: Tensor, grid: Grid | None = None) -> Tensor:
         self.check_codes(codes)
         half = self._sizes // 2
-        digits = codes // self._basis % self._sizes - half
-        return digits / half
+        digits = codes.unsqueeze(-1) // self._basis % self._sizes - half
+        return (digits / half).flatten(-2)
 
     def _bound(self, latents: Tensor) -> Tensor:
         """Into the open interval whose rounding has exactly `levels` values: shifted by half a step where that number is even."""

@@ -47,14 +47,15 @@ def look(tokenizer: Tokenizer, held_out: Source, metrics: Sequence[Metric], out:
 def look_at_fields(tokenizer: Tokenizer, held_out: Source, limit: int) -> dict[str, float]:
     """Of up to `limit` shapes, each layer that has an inside: the mean intersection over union of what is inside at the held-out points."""
     scores = []
-    for index in range(min(limit, len(held_out))):
-        shape = FieldBatch(*(part.unsqueeze(0) for part in held_out[index]))
-        output = tokenizer(shape.to(tokenizer.device))
-        inside, predicted = output.target[0] < 0, output.reconstruction[0] < 0
-        either = (inside | predicted).sum(0)
-        both = (inside & predicted).sum(0)
-        scores.append((both / either)[either > 0].mean())
-    return {"val/iou_queries": torch.stack(scores).nanmean().item()}
+    for start in range(0, min(limit, len(held_out)), SHOWN):
+        examples = [held_out[index] for index in range(start, min(start + SHOWN, limit, len(held_out)))]
+        shapes = FieldBatch(*(torch.stack(parts) for parts in zip(*examples, strict=True)))
+        with torch.compiler.set_stance("force_eager"):  # as in `look`
+            output = tokenizer(shapes.to(tokenizer.device))
+        inside, predicted = output.target < 0, output.reconstruction < 0
+        either, both = (inside | predicted).sum(1), (inside & predicted).sum(1)  # [B, layers]
+        scores.append(torch.where(either > 0, both / either, torch.nan).nanmean(1))
+    return {"val/iou_queries": torch.cat(scores).nanmean().item()}
 
 
 def side_by_side(modality: Modality, originals: Tensor, reconstructions: Tensor) -> Tensor:
