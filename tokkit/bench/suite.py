@@ -14,12 +14,15 @@ from tokkit import config
 from tokkit.bench.journal import Journal
 from tokkit.bench.tokbench.faces import build_embedder
 from tokkit.bench.tokbench.generate import make_text
-from tokkit.bench.tokbench.layout import FACE_SET, read_layout
+from tokkit.bench.tokbench.layout import read_layout
 from tokkit.bench.tokbench.methods import home_of, open_method
 from tokkit.bench.tokbench.recognizers import build_recognizer
+from tokkit.bench.tokbench.run import Result
 from tokkit.bench.tokbench.run import run as run_tokbench
+from tokkit.bench.tokbench.video import run_video
+from tokkit.bench.tokbench.video_layout import read_video_layout
 from tokkit.data.base import Source
-from tokkit.errors import TokkitError
+from tokkit.errors import InputError, TokkitError
 from tokkit.evaluate.adapters import open_system
 from tokkit.evaluate.provenance import provenance
 from tokkit.evaluate.run import Options, evaluate
@@ -39,7 +42,8 @@ class TokBench:
         data: folder of the data.
         make_images: render so many pictures into `data` where it is not there; 0 makes none.
         settings: sides of the square.
-        recognizer, faces: see `tokkit bench tokbench`.
+        recognizer, faces: see `tokkit bench tokbench`; "none" leaves them out.
+        video: the videos of `data` instead of its pictures.
     """
 
     data: str
@@ -47,6 +51,7 @@ class TokBench:
     settings: tuple[int, ...] = (256,)
     recognizer: str = "rapidocr"
     faces: str = "dlib"
+    video: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,18 +167,21 @@ def _judge(suite: Suite, named: str, out: Path, device: str, failures: list[str]
 
 def _tokbench(section: TokBench, named: str, home: Path, batch_size: int, device: str, failures: list[str]) -> dict[str, Any]:
     data = Path(section.data)
-    recognizer = build_recognizer(section.recognizer)
+    recognizer = None if section.recognizer == "none" else build_recognizer(section.recognizer)
     if section.make_images and not data.exists():
+        if recognizer is None:
+            raise InputError("tokbench: make_images needs a recognizer, which says what can be read")
         make_text(data, recognizer, images=section.make_images)
-    parts = read_layout(data)
-    embedder = build_embedder(section.faces) if any(part.name == FACE_SET for part in parts) else None
+    parts: Any = read_video_layout(data) if section.video else read_layout(data)
+    portraits = section.faces != "none" and any(part.kind == "face_data" for part in parts)
+    embedder = build_embedder(section.faces) if portraits else None
+    judge: Any = run_video if section.video else run_tokbench
     scores: dict[str, Any] = {}
     for setting in section.settings:
-        method = open_method(named, home, device)
-        found = run_tokbench(
-            method, parts, home / str(setting), setting=setting, recognizer=recognizer, embedder=embedder, batch_size=batch_size
-        )
-        found.write_json(home / str(setting) / "result.json")
+        method = open_method(named, home, device, modality="video" if section.video else "image")
+        out = home / (f"video-{setting}" if section.video else str(setting))
+        found: Result = judge(method, parts, out, setting=setting, recognizer=recognizer, embedder=embedder, batch_size=batch_size)
+        found.write_json(out / "result.json")
         failures += [f"{named}: {failure}" for failure in found.failures]
         scores |= {f"{name}@{setting}": score.mean for name, score in found.scores.items()}
     return scores

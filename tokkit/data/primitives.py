@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import numpy as np
+import torch
 from pydantic import Field
 
 from tokkit.data.base import Split
@@ -12,7 +13,7 @@ from tokkit.data.mesh_shards import ShapeSource, mesh_modality
 from tokkit.data.shapes import Counts, Prepared
 from tokkit.geometry.shape import Solid
 from tokkit.geometry.triangles import Array
-from tokkit.modalities.base import Modality
+from tokkit.modalities.base import Modality, Sample
 from tokkit.registry import register
 
 
@@ -48,6 +49,12 @@ class Primitives(ShapeSource):
             solid = Solid.of(primitive(self.seed, number), fit=mesh.fit, layers=mesh.layers)
             found.append((f"primitive-{number:05d}", Prepared.of(solid, counts, layers=mesh.layers, seed=number)))
         return found
+
+    def load(self, item: tuple[str, Prepared], modality: Modality) -> Sample:
+        """The mesh itself, so that metrics have something to hold a reconstruction against."""
+        name, _ = item
+        triangles = primitive(self.seed, int(name.rpartition("-")[2]))
+        return mesh_modality(modality).shape(torch.from_numpy(triangles.reshape(-1, 9).T), name)
 
 
 def primitive(seed: int, number: int) -> Array:
