@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+import tokkit
 from tokkit.errors import InputError
 from tokkit.quantizers.fsq import FSQ
 from tokkit.quantizers.nested import Nested, length_distribution
@@ -133,3 +134,48 @@ def test_wrong_number_of_tokens() -> None:
         quantizer.lookup(torch.zeros(1, 9, 1, dtype=torch.int64))
     with pytest.raises(InputError, match="orders its tokens"):
         Nested(quantizer=build(8), num_tokens=8)
+
+
+def test_padding_is_there_in_training_only() -> None:
+    """Of 4 tokens and 12 that pad: k is uniform in 1 to 16, so the last of the 4 is kept 13 times of 16, not once of 4."""
+    torch.manual_seed(0)
+    quantizer = build(4, padding=12).train()
+    latents = torch.randn(4000, 16, 3)
+    quantized = quantizer(latents)
+    assert quantized.codes.shape == (4000, 4, 1) and quantized.latents.shape == latents.shape
+    masked = (quantized.latents == quantizer.mask_token).all(-1).float().mean(0)
+    assert (1 - masked - torch.arange(16, 0, -1) / 16).abs().max() < 0.03
+    assert (
+        quantized.kept is not None
+        and quantized.kept.max() == 1
+        and (quantized.kept == 1).float().mean() == pytest.approx(13 / 16, abs=0.03)
+    )
+    quantizer.eval()
+    measured = quantizer(latents[:2])
+    assert measured.codes.shape == (2, 4, 1) and (measured.latents[:, 4:] == quantizer.mask_token).all()
+    assert torch.equal(quantizer.lookup(measured.codes), measured.latents)
+    assert quantizer.lookup(measured.codes[:, :2]).shape == (2, 16, 3)
+    assert quantizer.prefix_lengths(16) == (1, 2, 3, 4)
+    changed = latents[:2].clone()
+    changed[:, 4:] = 0
+    assert torch.equal(quantizer(changed).latents, measured.latents), "what pads changes nothing"
+    with pytest.raises(InputError, match=r"num_tokens=4 and padding=12, got latents \[2, 4, 3\]"):
+        quantizer(latents[:2, :4])
+    with pytest.raises(InputError, match="at most 4 tokens"):
+        quantizer.lookup(torch.zeros(1, 5, 1, dtype=torch.int64))
+
+
+def test_a_tokenizer_with_padding_gives_the_tokens_that_count() -> None:
+    options: dict[str, Any] = {"num_tokens": 16, "patch": 4, "width": 16, "depth": 1, "heads": 2}
+    model = tokkit.Tokenizer(
+        modality="image",
+        encoder=tokkit.build("encoder", "vit1d", **options),
+        quantizer=build(6, padding=10),
+        decoder=tokkit.build("decoder", "vit1d", **options),
+    )
+    pictures = torch.rand(2, 3, 8, 12)
+    assert model.train()(pictures).codes.shape == (2, 6, 1)
+    tokens = model.eval().encode(pictures)
+    assert tokens.codes.shape == (2, 6, 1) and model.encode(pictures, num_tokens=3).codes.shape == (2, 3, 1)
+    torch.testing.assert_close(model.decode(tokens), model(pictures).reconstruction.clamp(0, 1))
+    assert len(model.encode(pictures, target="psnr:0")) == 2

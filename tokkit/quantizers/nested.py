@@ -27,6 +27,9 @@ class Nested(Quantizer):
 
     The quantizer inside sees, and takes its loss over, all N tokens: the codes of dropped positions stay valid and their codebooks in use,
     while the decoder's gradient reaches the kept tokens only.
+
+    With `padding`, ReTok's redundant token padding (https://github.com/zfu006/ReTok): the encoder has that many tokens beyond N, k is drawn
+    from all of them, and they exist in training only. So the last of the N tokens are kept nearly as often as the first, and learn as well.
     """
 
     variable_length = True
@@ -39,16 +42,19 @@ class Nested(Quantizer):
         mode: Mode = "uniform",
         lengths: tuple[int, ...] | None = None,
         weights: tuple[float, ...] | None = None,
+        padding: Annotated[int, Field(ge=0)] = 0,
     ):
         """
         Args:
             quantizer: what codes the tokens.
-            num_tokens: N, the number of tokens of a sample when none is dropped.
+            num_tokens: N, the number of tokens of a sample when none is dropped. With `padding`, read N + padding for N in `mode` and
+                `lengths`.
             mode: of drawing k. "uniform": 1 to N. "pow2": one of 1, 2, 4, ..., N. "uniform_pow2": 1 to N, rounded up to a power of two (at
                 most N). "weighted": one of `lengths`, as ResTok does (https://arxiv.org/abs/2601.03955).
             lengths: with "weighted", the values of k, the last of them N.
             weights: with "weighted", their relative weights. None: ResTok's, doubling from length to length, and the full length four times
                 all the others together (0.8 of the draws).
+            padding: tokens of the encoder beyond N, for training.
 
         Raises:
             InputError: lengths or weights that do not fit the mode, N or each other; or a quantizer that itself needs a grid.
@@ -62,7 +68,8 @@ class Nested(Quantizer):
         self.codebook_sizes = quantizer.codebook_sizes
         self.variable_levels = quantizer.variable_levels
         self.mask_token = nn.Parameter(torch.randn(self.dim) * 0.02)
-        table = length_distribution(num_tokens, mode, lengths, weights)
+        self.num_latents = num_tokens + padding
+        table = length_distribution(self.num_latents, mode, lengths, weights)
         self._lengths: Tensor
         self._probabilities: Tensor
         self.register_buffer("_lengths", torch.tensor(list(table)), persistent=False)
@@ -70,25 +77,39 @@ class Nested(Quantizer):
 
     def forward(self, latents: Tensor, grid: Grid | None = None) -> Quantized:
         self.check_latents(latents)
-        if latents.shape[1] != self.num_tokens:
-            raise InputError(f"nested: built for num_tokens={self.num_tokens}, got latents {list(latents.shape)}")
+        if latents.shape[1] != self.num_latents:
+            asked = f"num_tokens={self.num_tokens}"
+            if self.num_latents > self.num_tokens:
+                asked += f" and padding={self.num_latents - self.num_tokens}"
+            raise InputError(f"nested: built for {asked}, got latents {list(latents.shape)}")
+        if not self.training:
+            quantized = self.quantizer(latents[:, : self.num_tokens], grid)
+            quantized.latents = self._filled(quantized.latents)
+            return quantized
         quantized = self.quantizer(latents, grid)
-        if self.training:
-            keep = self.draw_lengths(len(latents))
-            quantized.kept = keep / self.num_tokens
-            kept = torch.arange(self.num_tokens, device=latents.device) < keep.unsqueeze(-1)
-            mask_token = self.mask_token.to(quantized.latents.dtype)
-            quantized.latents = torch.where(kept.unsqueeze(-1), quantized.latents, mask_token)
+        keep = self.draw_lengths(len(latents))
+        quantized.kept = keep.clamp(max=self.num_tokens) / self.num_tokens
+        kept = torch.arange(self.num_latents, device=latents.device) < keep.unsqueeze(-1)
+        quantized.latents = torch.where(kept.unsqueeze(-1), quantized.latents, self.mask_token.to(quantized.latents.dtype))
+        quantized.codes = quantized.codes[:, : self.num_tokens]
         return quantized
 
     def lookup(self, codes: Tensor, grid: Grid | None = None) -> Tensor:
-        """Latents of the leading tokens, filled up with the mask token: [B, k, Q] int64, k <= N -> [B, N, D]."""
+        """Latents of the leading tokens, filled up with the mask token: [B, k, Q] int64, k <= N -> [B, N + padding, D]."""
         self.check_codes(codes)
         if codes.shape[1] > self.num_tokens:
             raise InputError(f"nested: at most {self.num_tokens} tokens, got codes {list(codes.shape)}")
-        latents = self.quantizer.lookup(codes, grid)
-        masked = self.mask_token.to(latents.dtype).expand(len(codes), self.num_tokens - codes.shape[1], -1)
-        return torch.cat([latents, masked], dim=1)
+        return self._filled(self.quantizer.lookup(codes, grid))
+
+    def num_codes(self, num_latents: int, grid: Grid | None = None) -> int:
+        return min(num_latents, self.num_tokens)
+
+    def _filled(self, latents: Tensor) -> Tensor:
+        """[B, k, D] with the mask token in all places behind."""
+        missing = self.num_latents - latents.shape[1]
+        if not missing:
+            return latents
+        return torch.cat([latents, self.mask_token.to(latents.dtype).expand(len(latents), missing, -1)], dim=1)
 
     def draw_lengths(self, batch: int) -> Tensor:
         """[batch] int64, a number of tokens to keep for each sample."""
