@@ -51,7 +51,7 @@ def _show_tokenizer(folder: Path) -> None:
             ("name", tokenizer.name),
             ("fingerprint", tokenizer.fingerprint),
             ("modality", tokenizer.modality.name),
-            ("stride", str(tokenizer.encoder.stride)),
+            ("stride", _sizes(tokenizer.encoder.strides[:1] if len(set(tokenizer.encoder.strides)) == 1 else tokenizer.encoder.strides)),
             ("codebooks", _sizes(quantizer.codebook_sizes)),
             ("bits a token", str(quantizer.bits_per_token)),
             *((f"{part} parameters", f"{_count(getattr(tokenizer, part)):,}") for part in ("encoder", "quantizer", "decoder")),

@@ -70,6 +70,11 @@ class Loss(nn.Module):
         return self.of_prefixes(target, reconstruction, output.kept)
 
 
+def pictures(values: Tensor) -> Tensor:
+    """Video [B, C, T, H, W] as its frames [B * T, C, H, W], for losses of pictures; pictures as they are."""
+    return values.transpose(1, 2).flatten(0, 1) if values.ndim == 5 else values
+
+
 class Discriminator(nn.Module):
     """Base of discriminators."""
 

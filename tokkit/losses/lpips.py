@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from tokkit.errors import InputError
-from tokkit.losses.base import Loss
+from tokkit.losses.base import Loss, pictures
 from tokkit.registry import register
 from tokkit.weights import lpips_network
 
@@ -17,7 +17,8 @@ from tokkit.weights import lpips_network
 class LPIPS(Loss):
     """LPIPS v0.1: the distance of ImageNet features, weighted as people see them (https://arxiv.org/abs/1801.03924).
 
-    For pictures of at least 32 pixels a side; grey ones are repeated to three channels. The backbone is frozen and always in eval mode.
+    For pictures, and frames of video, of at least 32 pixels a side; grey ones are repeated to three channels. The backbone is frozen and
+    always in eval mode.
     """
 
     def __init__(self, *, weight: float = 1.0, backbone: Literal["vgg", "alex"] = "vgg", weights: str | None = None):
@@ -42,6 +43,7 @@ class LPIPS(Loss):
         return self
 
     def forward(self, target: Tensor, reconstruction: Tensor) -> Tensor:
+        target, reconstruction = pictures(target), pictures(reconstruction)
         if target.ndim != 4 or target.shape[1] not in (1, 3):
             raise InputError(f"loss lpips: expected pictures [B, 1 or 3, H, W], got {list(target.shape)}")
         shape = (-1, 3, -1, -1)
