@@ -20,11 +20,13 @@ from tokkit.data.shapes import Counts, Prepared
 from tokkit.errors import InputError
 from tokkit.geometry.shape import Solid
 from tokkit.modalities.base import FieldBatch
+from tokkit.modalities.mesh import Mesh
 from tokkit.recipe import Recipe
 from tokkit.tokenizer import Tokenizer
 from tokkit.train import train
 
 RECIPES = Path(__file__).parents[2] / "recipes" / "mesh"
+TRAINED = Path(__file__).parents[2] / "benchmarks" / "training"
 COUNTS = Counts(surface=200, sharp=60, near=80, volume=40)
 
 
@@ -131,13 +133,22 @@ def test_recipes_load(path: Path) -> None:
     assert recipe.modality.name == "mesh" and recipe.train is not None  # type: ignore[attr-defined]
 
 
-def test_payloads_of_the_recipes() -> None:
-    expected = {"smoke": 64, "vat-512B": 512, "vat-4KB": 4096, "vecset-vq": 768, "voxels-512B": 512}
-    for name, size in expected.items():
-        recipe = Recipe.load(RECIPES / f"{name}.yaml")
+def test_payloads_and_files_of_the_recipes(tmp_path: Path) -> None:
+    payloads = {"smoke": 64, "vat-512B": 512, "vat-4KB": 4096, "vecset-vq": 768, "voxels-512B": 486}
+    trained = {"vat-512B-10min": 486, "vat-256B-10min": 243, "vat-4KB-10min": 4096}
+    for path, size in [*((RECIPES / name, size) for name, size in payloads.items()), *((TRAINED / name, s) for name, s in trained.items())]:
+        recipe = Recipe.load(path.with_suffix(".yaml"))
         quantizer, options = recipe.quantizer.build(), recipe.encoder.options  # type: ignore[attr-defined]
-        latents = options["num_tokens"] if "num_tokens" in options else options["cells"] ** 3
-        assert quantizer.num_codes(latents) * quantizer.bits_per_token == 8 * size, name
+        grid = () if "num_tokens" in options else (options["cells"],) * 3
+        positions = quantizer.num_codes(options["num_tokens"] if "num_tokens" in options else options["cells"] ** 3)
+        assert positions * quantizer.bits_per_token == 8 * size, path
+        codes = torch.zeros(1, positions, len(quantizer.codebook_sizes), dtype=torch.int64)
+        file = tmp_path / f"{path.name}.tok"
+        tokkit.Tokens(
+            codes=codes, codebook_sizes=quantizer.codebook_sizes, grid=grid, modality="mesh", tokenizer=recipe.name, fingerprint="0" * 32,
+            sizes=((),), names=("mesh_00000",), extra_fields=Mesh.extra_fields, extras=((1.0,) * 6,),
+        ).save(file)  # fmt: skip
+        assert file.stat().st_size <= size + 128, path
 
 
 def test_smoke_from_recipe_to_mesh(tmp_path: Path) -> None:
