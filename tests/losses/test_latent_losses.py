@@ -75,7 +75,12 @@ def test_alignment_by_place_and_by_picture() -> None:
         loss.of_output(target, target, output(torch.randn(4, 5, 3)))
     pooled = Align(**TEACHER, pooled=True)
     pooled.attach(parts())
-    assert pooled.of_output(target, target, output(torch.randn(4, 5, 3))).item() > 0
+    latents = torch.randn(4, 5, 3)
+    found, wanted = pooled.project(latents.mean(1)), pooled.teacher(target).mean(1)
+    both = margin_cosine(found, wanted, 0.5) + margin_distances(found[None], wanted[None], 0.25)
+    torch.testing.assert_close(pooled.of_output(target, target, output(latents)), both)
+    pooled.distance_margin = None
+    torch.testing.assert_close(pooled.of_output(target, target, output(latents)), margin_cosine(found, wanted, 0.5))
 
 
 def test_features_on_another_grid_are_means_or_interpolated() -> None:

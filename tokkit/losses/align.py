@@ -38,7 +38,7 @@ class Align(Loss):
         weights: str = "pretrained",
         size: int | None = 224,
         margin: Share = 0.5,
-        distance_margin: Share = 0.25,
+        distance_margin: Share | None = 0.25,
         pooled: bool = False,
     ):
         """
@@ -46,7 +46,8 @@ class Align(Loss):
             weight: what the training loop multiplies the loss with.
             teacher, weights, size: as of the loss `semantic`.
             margin: of the first term.
-            distance_margin: of the second.
+            distance_margin: of the second; None leaves it out. Pooled and without it: ResTok's loss of its encoder
+                (https://arxiv.org/abs/2601.03955), with a margin of 0.25.
             pooled: see above.
 
         Raises:
@@ -77,7 +78,8 @@ class Align(Loss):
             with torch.no_grad():
                 wanted = self.teacher.on_grid(target, grid).float()
             found = self.project(latents)
-        return margin_cosine(found, wanted, self.margin) + margin_distances(found, wanted, self.distance_margin)
+        loss = margin_cosine(found, wanted, self.margin)
+        return loss if self.distance_margin is None else loss + margin_distances(found, wanted, self.distance_margin)
 
 
 def margin_cosine(found: Tensor, wanted: Tensor, margin: float) -> Tensor:
