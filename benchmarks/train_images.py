@@ -2,6 +2,12 @@
 
 python benchmarks/train_images.py --train images-train.tar --val images-val.tar --out benchmarks/results/images-h100
 
+The one-dimensional ones, which have a fixed number of tokens, are judged at the size that they are trained at:
+
+python benchmarks/train_images.py --train images-train.tar --val images-val.tar --out benchmarks/results/tokens-1d \\
+    --only plain-1d,nested-1d,flow-1d --crop 128
+python benchmarks/rate_distortion.py plain=plain-1d-eval.json nested=nested-1d-eval.json flow=flow-1d-eval.json --out docs/rd.svg
+
 Every training runs twice: for a few steps to learn the machine's pace (and to compile), then for as many steps as fit into --minutes at
 that pace, so that the learning rate reaches its end in time. Writes for each: NAME.jsonl (the loss curve), NAME.yaml, NAME-eval.json.
 """
@@ -17,6 +23,8 @@ import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+from tokkit import registry
 
 RECIPES = Path(__file__).parent / "training"
 NAMES = ("wetok-gq", "vq-f16", "uniwetok-binary-128")
@@ -44,10 +52,22 @@ def steps_that_fit(run: Path, minutes: float) -> int:
 
 def judge(name: str, run: Path, given: argparse.Namespace, gpu: int | None) -> None:
     result = given.out / f"{name}-eval.json"
-    options = ["--metrics", "psnr,ssim,ms_ssim", "--baselines", "jpeg,webp,avif", "--json", result, "--force"]
-    tokkit("eval", run, given.val, *options, gpu=gpu)
+    metrics = "psnr,ssim,patch_spectrum" if given.crop else "psnr,ssim,ms_ssim,patch_spectrum"
+    options = ["--metrics", metrics, "--baselines", "jpeg,webp,avif", "--json", result, "--force"]
+    if given.reports:
+        options += ["--report", given.reports / f"{name}.html"]
+    tokkit("eval", run, cropped(given.val, given.crop, run) if given.crop else given.val, *options, gpu=gpu)
     for source, target in (("metrics.jsonl", f"{name}.jsonl"), ("recipe.yaml", f"{name}.yaml")):
         shutil.copy(run / source, given.out / target)
+
+
+def cropped(pictures: Path, side: int, run: Path) -> Path:
+    """The middle of every picture, side x side pixels, as files in a folder of the run."""
+    source = registry.build("data", "shards", path=str(pictures), size=side).open(modality := registry.build("modality", "image"))
+    folder = run / "held-out"
+    for index in range(len(source)):
+        modality.write(folder / f"{source.sample(index).name}.png", source[index], force=True)
+    return folder
 
 
 def main() -> None:
@@ -55,12 +75,16 @@ def main() -> None:
     parser.add_argument("--train", type=Path, required=True, help="pictures to train on: tar files")
     parser.add_argument("--val", type=Path, required=True, help="pictures to judge on")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--reports", type=Path, help="folder for html reports, which hold the pictures: mind their licence")
     parser.add_argument("--minutes", type=float, default=8.0, help="of each training, the trial not counted")
+    parser.add_argument("--crop", type=int, help="judge the middle of this size of each picture; whole pictures when not given")
     parser.add_argument("--gpus", type=int, default=1, help="trainings are dealt out to so many; 0 leaves the choice to torch")
     parser.add_argument("--only", default=",".join(NAMES), help="names with commas between")
     parser.add_argument("override", nargs="*", help="options of every recipe, key.sub=value")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
+    if given.reports:
+        given.reports.mkdir(parents=True, exist_ok=True)
     names = given.only.split(",")
     gpus = [index % given.gpus if given.gpus else None for index in range(len(names))]
     with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(len(names)) as pool:
