@@ -2,8 +2,9 @@
 
     python benchmarks/tokbench_thousand.py --work tokbench-1000 --out result.json --models identity,jpeg@10,jpeg@30,jpeg@60,jpeg@90
 
-Nine pictures of ten are rendered text, one of ten (at least twelve) shows a face: scikit-image's photograph of Eileen Collins at sizes for all three buckets,
-on a ground of its own colours. Making the data is not part of the time. Goes on where it was interrupted (whose time is then too short).
+Nine pictures of ten are rendered text; one of ten, at least twelve, shows a face: scikit-image's photograph of Eileen Collins at sizes for
+all three buckets, on a ground of its own colours. Making the data is not part of the time. Goes on where it was interrupted, whose time is
+then too short.
 """
 
 from __future__ import annotations
