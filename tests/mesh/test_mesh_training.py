@@ -12,7 +12,10 @@ from trimesh import creation
 from typer.testing import CliRunner
 
 import tokkit
+from tokkit.bench.encode import measure_encode
+from tokkit.bulk.encode import EncodeOptions
 from tokkit.bulk.prepare import PrepareOptions, prepare_files
+from tokkit.bulk.prepared import encode_prepared
 from tokkit.cli.prepare import prepare_command
 from tokkit.data.loader import batches
 from tokkit.data.mesh_shards import MANIFEST
@@ -98,6 +101,30 @@ def test_shards_as_data(shards: Path) -> None:
         tokkit.build("data", "mesh_shards", path=str(shards / "none")).open(modality)
     with pytest.raises(InputError, match="modality is image"):
         tokkit.build("data", "mesh_shards", path=str(shards)).open(tokkit.build("modality", "image"))
+
+
+def test_prepared_shapes_to_tokens(shards: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    tok = Tokenizer(
+        modality=tokkit.build("modality", "mesh", points=64, layers=2),
+        encoder=tokkit.build("encoder", "voxels", cells=2, downsamplings=1, channels=7, features=8, width=16, depth=1, heads=2),
+        quantizer=tokkit.build("quantizer", "fsq", levels=(4, 4), groups=2),
+        decoder=tokkit.build("decoder", "volume", layers=2, upsamplings=1, features=8, width=16, depth=1, heads=2, hidden=16),
+    ).eval()
+    summary = encode_prepared(tok, shards, tmp_path / "tokens", EncodeOptions(batch_size=2))
+    assert (summary.done, summary.skipped, summary.payload_bits) == (2, 0, 2 * 8 * 8)
+    tokens = tokkit.Tokens.load(tmp_path / "tokens" / "shard-00000.tok")
+    source = tokkit.build("data", "mesh_shards", path=str(shards)).open(tok.modality)
+    expected = tok.encode([source.sample(index) for index in range(2)])
+    assert torch.equal(tokens.codes, expected.codes) and tokens.extras == expected.extras and set(tokens.names) == set(expected.names)
+    with pytest.raises(InputError, match="--force"):
+        encode_prepared(tok, shards, tmp_path / "tokens", EncodeOptions())
+    assert encode_prepared(tok, shards, tmp_path / "tokens", EncodeOptions(resume=True)).skipped == 2
+    with pytest.raises(InputError, match="layers=2"):
+        other = Tokenizer(modality="mesh", encoder=tok.encoder, quantizer=tok.quantizer, decoder=tok.decoder)
+        encode_prepared(other, shards, tmp_path / "other", EncodeOptions())
+    rates = measure_encode(tok, shards, EncodeOptions(batch_size=2), runs=1)
+    assert rates.files == 2 and min(rates.network + rates.end_to_end) > 0
 
 
 def test_turned_examples_are_the_same_shape() -> None:

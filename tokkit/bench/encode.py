@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -14,6 +15,8 @@ import torch
 
 from tokkit.bulk.encode import EncodeOptions, encode_files
 from tokkit.bulk.files import find_jobs
+from tokkit.bulk.prepared import encode_prepared, is_prepared
+from tokkit.bulk.prepared import samples as prepared_samples
 from tokkit.errors import InputError
 from tokkit.evaluate.provenance import provenance
 from tokkit.tokenizer import Tokenizer
@@ -34,25 +37,37 @@ def measure_encode(tokenizer: Tokenizer, folder: Path, options: EncodeOptions, *
 
     Args:
         tokenizer: on the device to measure.
-        folder: files of one size (a mixture has no single pace).
+        folder: files of one size (a mixture has no single pace), or what `tokkit prepare` wrote.
         options: of the bulk encoder.
         runs: of each, after one that is not counted.
 
     Raises:
         InputError: the files have several padded sizes.
     """
-    jobs = find_jobs([folder], tokenizer.modality.suffixes)
-    samples = [tokenizer.modality.read(job.source) for job in jobs]
+    prepared = is_prepared(folder)
+    if prepared:
+        with ThreadPoolExecutor(options.workers) as readers:
+            samples = list(prepared_samples(tokenizer, folder, readers))
+    else:
+        samples = [tokenizer.modality.read(job.source) for job in find_jobs([folder], tokenizer.modality.suffixes)]
     sizes = {tokenizer.padded_size(sample) for sample in samples}
     if len(sizes) > 1:
         raise InputError(f"{folder}: files of {len(sizes)} padded sizes; measure a folder of one")
-    waiting = tokenizer.modality.normalize(torch.stack([sample.values for sample in samples])).to(tokenizer.device)
+    inputs = torch.stack([tokenizer.modality.network_input(sample) for sample in samples])
+    waiting = tokenizer.modality.normalize(inputs).to(tokenizer.device)
+
+    def encode(out: Path) -> None:
+        if prepared:
+            encode_prepared(tokenizer, folder, out, options)
+        else:
+            encode_files(tokenizer, [folder], out, options)
+
     network, end_to_end = [], []
     for run in range(runs + 1):
         alone = len(samples) / _time(lambda: _encode_only(tokenizer, waiting, options.batch_size))
         out = Path(tempfile.mkdtemp())
         try:
-            whole = len(samples) / _time(lambda out=out: encode_files(tokenizer, [folder], out / "tokens", options))
+            whole = len(samples) / _time(lambda out=out: encode(out / "tokens"))
         finally:
             shutil.rmtree(out)
         if run:

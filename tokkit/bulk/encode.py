@@ -106,7 +106,7 @@ def encode_files(
             keep(tokens)
             progress(done + len(failures))
         samples = _read(tokenizer, [job for job in todo if job not in long], readers, options, failures)
-        for encoding in _one_ahead(tokenizer.begin_encode(batch) for batch in _batched(tokenizer, samples, options.batch_size)):
+        for encoding in one_ahead(tokenizer.begin_encode(batch) for batch in in_batches(tokenizer, samples, options.batch_size)):
             tokens = encoding.finish(num_tokens=options.num_tokens, levels=options.levels, max_bits=options.max_bits)
             reduced = [tokens] if target is None else _reduced(tokenizer, tokens, encoding.samples, target, failures)
             for part in reduced:
@@ -139,7 +139,7 @@ def _read(
             failures.append(Failure(job.name, str(error)))
 
 
-def _batched(tokenizer: Tokenizer, samples: Iterable[Sample], batch_size: int) -> Iterator[list[Sample]]:
+def in_batches(tokenizer: Tokenizer, samples: Iterable[Sample], batch_size: int) -> Iterator[list[Sample]]:
     """Batches of one padded size. When too many samples wait for company, the fullest size goes ahead as it is."""
     waiting: dict[tuple[int, ...], list[Sample]] = defaultdict(list)
     held = 0
@@ -169,7 +169,7 @@ def _reduced(tokenizer: Tokenizer, tokens: Tokens, samples: list[Sample], target
     return [part for alone, sample in each for part in _reduced(tokenizer, alone, [sample], target, failures)]
 
 
-def _one_ahead(encodings: Iterator[Encoding]) -> Iterator[Encoding]:
+def one_ahead(encodings: Iterator[Encoding]) -> Iterator[Encoding]:
     """Begin the next before handing out the one before it, so that the device never waits for this process."""
     before: Encoding | None = None
     for encoding in encodings:
@@ -178,6 +178,11 @@ def _one_ahead(encodings: Iterator[Encoding]) -> Iterator[Encoding]:
         before = encoding
     if before is not None:
         yield before
+
+
+def shard_sink(tokenizer: Tokenizer, out: Path, options: EncodeOptions) -> _Sink:
+    """Where tokens of `tokenizer` go that are packed into the shards of a folder."""
+    return _ShardSink(tokenizer, out, options)
 
 
 class _Sink:

@@ -68,7 +68,7 @@ def bench_stream_command(
 @bench_app.command("encode")
 def bench_encode_command(
     model: Annotated[Path, typer.Argument(help="Folder of a trained tokenizer.")],
-    folder: Annotated[Path, typer.Argument(help="Files of one size.")],
+    folder: Annotated[Path, typer.Argument(help="Files of one size, or a folder of tokkit prepare.")],
     batch_size: Annotated[int, typer.Option(min=1, help="Samples a pass of the network.")] = 16,
     workers: Annotated[int, typer.Option(min=1, help="Threads that read files.")] = 4,
     runs: Annotated[int, typer.Option(min=1, help="Measurements, after one that is not counted.")] = 3,
@@ -80,6 +80,8 @@ def bench_encode_command(
     """Encode a folder end to end, against the pace of the network alone.
 
     tokkit bench encode runs/smoke photos/ --json encode.json
+
+    tokkit bench encode runs/shapes shards/val               # what tokkit prepare wrote: from prepared points, no mesh is read
     """
     from tokkit.bench.encode import measure_encode, report
     from tokkit.bulk.encode import EncodeOptions

@@ -41,8 +41,11 @@ def encode_command(
     tokkit encode runs/smoke cat.png -o cat.tok
 
     tokkit encode runs/smoke photos/ -o tokens/ --shards
+
+    tokkit encode runs/shapes shards/val -o tokens/          # what tokkit prepare wrote
     """
     from tokkit.bulk.encode import EncodeOptions, encode_files
+    from tokkit.bulk.prepared import encode_prepared, is_prepared
     from tokkit.bulk.rate import levels_within
     from tokkit.cli.progress import bar, finish
     from tokkit.tokenizer import Tokenizer
@@ -65,7 +68,10 @@ def encode_command(
         target=target,
     )
     with bar("encoding") as progress:
-        summary = encode_files(tokenizer, list(inputs), out, options, progress=progress)
+        if len(inputs) == 1 and is_prepared(inputs[0]):
+            summary = encode_prepared(tokenizer, inputs[0], out, options, progress=progress)
+        else:
+            summary = encode_files(tokenizer, list(inputs), out, options, progress=progress)
     told = [f"{summary.done} encoded"]
     if summary.skipped:
         told.append(f"{summary.skipped} there already")

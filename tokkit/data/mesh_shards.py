@@ -42,10 +42,7 @@ class ShapeSource(Source):
 
     def load(self, item: tuple[str, Prepared], modality: Modality) -> Sample:
         """What the encoder sees of a shape, ready to encode. It holds no mesh, so metrics want the original files."""
-        name, shape = item
-        mesh = mesh_modality(modality)
-        points = mesh.points_of(shape.rows(mesh.points, None))
-        return Shape(points, name, tuple(shape.frame.tolist()), points)
+        return shape_sample(*item, mesh_modality(modality))
 
     def _mesh(self) -> Mesh:
         return mesh_modality(self._opened())
@@ -76,14 +73,7 @@ class MeshShards(ShapeSource):
 
     def find(self, modality: Modality, split: Split) -> list[tuple[str, Prepared]]:
         folder = Path(self.val if split == "val" and self.val is not None else self.path).expanduser()
-        mesh = mesh_modality(modality)
-        manifest = read_manifest(folder)
-        for option in ("fit", "layers"):
-            if manifest[option] != getattr(mesh, option):
-                raise InputError(
-                    f"{folder}: prepared with {option}={manifest[option]}, and the modality has {option}={getattr(mesh, option)}; "
-                    f"set modality.{option}, or prepare again with --{option} {getattr(mesh, option)}"
-                )
+        check_manifest(folder, mesh_modality(modality))
         found = [shape for path in sorted(folder.glob("shapes-*.tar")) for shape in read_shard(path)]
         if not found:
             raise InputError(f"{folder}: no shapes in this folder; run `tokkit prepare` to the end")
@@ -99,6 +89,27 @@ def mesh_modality(modality: Modality) -> Mesh:
     if not isinstance(modality, Mesh):
         raise InputError(f"this data source holds shapes, and the modality is {modality.name}")
     return modality
+
+
+def shape_sample(name: str, shape: Prepared, mesh: Mesh) -> Shape:
+    """What the encoder sees of a prepared shape, ready to encode. It holds no mesh."""
+    points = mesh.points_of(shape.rows(mesh.points, None))
+    return Shape(points, name, tuple(shape.frame.tolist()), points)
+
+
+def check_manifest(folder: Path, mesh: Mesh) -> None:
+    """Refuse a folder that was prepared otherwise than the modality needs.
+
+    Raises:
+        InputError: naming the option; or the folder was not written by `tokkit prepare`.
+    """
+    manifest = read_manifest(folder)
+    for option in ("fit", "layers"):
+        if manifest[option] != getattr(mesh, option):
+            raise InputError(
+                f"{folder}: prepared with {option}={manifest[option]}, and the modality has {option}={getattr(mesh, option)}; "
+                f"set modality.{option}, or prepare again with --{option} {getattr(mesh, option)}"
+            )
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
