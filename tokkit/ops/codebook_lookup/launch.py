@@ -19,7 +19,6 @@ from tokkit.ops.launch import Launcher
 METRICS = {"euclidean": 0, "cosine": 1, "dot": 2}
 _BLOCK_CODES = 64
 _SCAN_CODES = 128
-_SCAN_CELLS = 1 << 13
 
 
 @dataclass(frozen=True)
@@ -32,6 +31,7 @@ class Config:
         warps, stages, registers: of `coarse`; registers is the most a thread may hold, None leaves it to the compiler.
         candidates: groups that a row may name before it has to meet every code.
         rescore_rows, rescore_columns, rescore_warps: R, DC and warps of `rescore`.
+        scan_blocks, scan_unroll: BLOCKS and UNROLL of `scan`.
     """
 
     inner: int
@@ -45,6 +45,8 @@ class Config:
     rescore_rows: int = 4
     rescore_columns: int = 64
     rescore_warps: int = 2
+    scan_blocks: int = 1
+    scan_unroll: int = 8
 
 
 class Prepared(NamedTuple):
@@ -63,9 +65,9 @@ def default_config(width: int) -> Config:
     padded = max(16, triton.next_power_of_2(width))
     columns = max(4, triton.next_power_of_2(width))
     if padded == 16:
-        return Config(16, rows=64, registers=128, rescore_rows=32, rescore_columns=columns)
+        return Config(16, rows=64, registers=128, rescore_rows=32, rescore_columns=columns, scan_blocks=4)
     if padded == 32:
-        return Config(32, rescore_rows=8, rescore_columns=32)
+        return Config(32, rescore_rows=8, rescore_columns=32, scan_blocks=2)
     if padded == 64:
         return Config(64)
     if padded == 128:
@@ -90,8 +92,8 @@ def _launchers(config: Config, width: int, metric: str, exact: bool, update: boo
         CANDIDATES=candidates, UPDATE=update, options={"num_warps": config.rescore_warps},
     )  # fmt: skip
     scan = Launcher(
-        kernels.scan, **shape, METRIC=METRICS[metric], R=16, B=_SCAN_CODES, BLOCKS=max(1, _SCAN_CELLS // (_SCAN_CODES * config.inner)),
-        CANDIDATES=candidates, UNROLL=8, options={"num_warps": 4},
+        kernels.scan, **shape, METRIC=METRICS[metric], R=16, B=_SCAN_CODES, BLOCKS=config.scan_blocks,
+        CANDIDATES=candidates, UNROLL=config.scan_unroll, options={"num_warps": 4},
     )  # fmt: skip
     settle = Launcher(
         kernels.settle, D=width, DC=config.rescore_columns, CANDIDATES=candidates, UPDATE=update, R=16, options={"num_warps": 4}
