@@ -5,8 +5,9 @@ python benchmarks/train_images.py --train images-train.tar --val images-val.tar 
 The one-dimensional ones, which have a fixed number of tokens, are judged at the size that they are trained at:
 
 python benchmarks/train_images.py --train images-train.tar --val images-val.tar --out benchmarks/results/tokens-1d \\
-    --only plain-1d,nested-1d,flow-1d --crop 128
+    --only plain-1d,nested-1d,flow-1d --crop 128 --runs runs/
 python benchmarks/rate_distortion.py plain=plain-1d-eval.json nested=nested-1d-eval.json flow=flow-1d-eval.json --out docs/rd.svg
+python benchmarks/pictures_at.py runs/nested-1d runs/flow-1d --num-tokens 8 --size 128 --out docs/at-8-tokens.png
 
 Every training runs twice: for a few steps to learn the machine's pace (and to compile), then for as many steps as fit into --minutes at
 that pace, so that the learning rate reaches its end in time. Writes for each: NAME.jsonl (the loss curve), NAME.yaml, NAME-eval.json.
@@ -75,6 +76,7 @@ def main() -> None:
     parser.add_argument("--train", type=Path, required=True, help="pictures to train on: tar files")
     parser.add_argument("--val", type=Path, required=True, help="pictures to judge on")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--runs", type=Path, help="keep the trained tokenizers in this folder")
     parser.add_argument("--reports", type=Path, help="folder for html reports, which hold the pictures: mind their licence")
     parser.add_argument("--minutes", type=float, default=8.0, help="of each training, the trial not counted")
     parser.add_argument("--crop", type=int, help="judge the middle of this size of each picture; whole pictures when not given")
@@ -88,7 +90,7 @@ def main() -> None:
     names = given.only.split(",")
     gpus = [index % given.gpus if given.gpus else None for index in range(len(names))]
     with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(len(names)) as pool:
-        runs = [Path(scratch) / name for name in names]
+        runs = [(given.runs or Path(scratch)) / name for name in names]
         list(pool.map(lambda job: train(job[0], TRIAL_STEPS, job[1], given, job[2]), zip(names, runs, gpus, strict=True)))
         steps = [steps_that_fit(run, given.minutes) for run in runs]
         print(dict(zip(names, steps, strict=True)), flush=True)
