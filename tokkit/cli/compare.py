@@ -9,7 +9,7 @@ import typer
 
 
 def compare_command(
-    before: Annotated[Path, typer.Argument(help="A file of `tokkit eval --json`.")],
+    before: Annotated[Path, typer.Argument(help="A file of `tokkit eval --json`, or result.json of `tokkit bench tokbench`.")],
     after: Annotated[Path, typer.Argument(help="Another, over the same samples.")],
     level: Annotated[float, typer.Option(min=0.5, max=0.9999, help="Of the interval that must leave out zero.")] = 0.99,
     seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
@@ -21,11 +21,15 @@ def compare_command(
 
     tokkit compare before.json after.json
     """
+    from tokkit.bench.tokbench.compare import compare_results, is_tokbench
     from tokkit.evaluate.compare import Difference, compare
     from tokkit.evaluate.result import Evaluation
     from tokkit.evaluate.table import number, print_columns
 
-    found = compare(Evaluation.from_json(before), Evaluation.from_json(after), level=level, seed=seed)
+    if is_tokbench(before):
+        found = compare_results(before, after, level=level, seed=seed)
+    else:
+        found = compare(Evaluation.from_json(before), Evaluation.from_json(after), level=level, seed=seed)
 
     def cells(difference: Difference) -> list[str]:
         interval = difference.interval

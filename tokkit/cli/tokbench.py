@@ -143,7 +143,8 @@ def _print(result: Result) -> None:
     rows = []
     for name, score in result.scores.items():
         cells = [f"{number(score.buckets[bucket])} ({score.counts[bucket]})" for bucket in BUCKETS]
-        rows.append([name, *cells, number(score.mean)])
+        spread = "" if score.interval is None else f" ({number(score.interval[0])} to {number(score.interval[1])})"
+        rows.append([name, *cells, number(score.mean) + spread])
     kind = "videos" if result.identity.get("video") else "pictures"
     print(f"{result.method} at {result.setting}: {result.images} {kind}, {result.words} words, {result.faces} faces")
     print_columns(heads, rows)

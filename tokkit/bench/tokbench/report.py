@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tokkit.bench.tokbench.prepare import open_picture
 from tokkit.bench.tokbench.recognizers import crop_word
 from tokkit.bench.tokbench.run import Method, Reading, Result
-from tokkit.bench.tokbench.scores import BUCKETS, TEXT_EDGES, bucket_of, similarity
+from tokkit.bench.tokbench.scores import BUCKETS, TEXT_EDGES, BucketScores, bucket_of, similarity
 from tokkit.evaluate.exhibit import figure
 from tokkit.evaluate.page import SCRIPT, STYLE, VIEWER
 from tokkit.files import replacing
@@ -49,9 +49,12 @@ def _scores(result: Result) -> str:
     rows = []
     for name, score in result.scores.items():
         cells = [f"<td>{_number(score.buckets[bucket])}<small>{score.counts[bucket]}</small></td>" for bucket in BUCKETS]
-        rows.append(f"<tr><td>{escape(name)}</td>{''.join(cells)}<td>{_number(score.mean)}</td></tr>")
+        rows.append(f"<tr><td>{escape(name)}</td>{''.join(cells)}<td>{_number(score.mean)}{_spread(score)}</td></tr>")
     head = "".join(f"<th>{name}</th>" for name in ("metric", *BUCKETS, "mean"))
-    explained = "The mean is that of the three buckets, unweighted; below each bucket, how many words or faces it has."
+    explained = (
+        "The mean is that of the three buckets, unweighted, with its 95 % bootstrap interval over pictures; below each bucket, how many "
+        "words or faces it has."
+    )
     table = f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
     return f'<h2>Scores</h2><div class="card">{table}</div><p class="soft">{explained}</p>'
 
@@ -88,6 +91,10 @@ def _crop(folder: Path, own: Reading) -> NDArray[np.uint8]:
 
 def _tensor(crop: NDArray[np.uint8]) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(crop)).permute(2, 0, 1)
+
+
+def _spread(score: BucketScores) -> str:
+    return "" if score.interval is None else f"<small>{score.interval[0]:.4f} to {score.interval[1]:.4f}</small>"
 
 
 def _number(value: float | None) -> str:

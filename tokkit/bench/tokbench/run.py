@@ -64,6 +64,11 @@ class Reading:
     word: Word
     read: str
 
+    @property
+    def place(self) -> str:
+        """The picture that it is in."""
+        return f"{self.part.name}/{self.image.name}"
+
 
 @dataclass
 class Result:
@@ -139,7 +144,7 @@ def run(
         assert method.root is not None
         result.failures += reconstruct(method.system, parts, method.root, setting, batch_size, progress)
         result.seconds["reconstruct"] = time.perf_counter() - started
-    faces: list[tuple[float, float]] = []
+    faces: list[tuple[float, float, str]] = []
     for part in parts:
         started = time.perf_counter()
         if part.kind == "text_data":
@@ -157,8 +162,9 @@ def run(
     if recognizer is not None and result.readings:
         acc, ned = recognizer.metric_names()
         edges = TEXT_EDGES[setting]
-        result.scores[acc] = bucket_scores(((own.word.ratio, accuracy(own.word.text, own.read)) for own in result.readings), edges)
-        result.scores[ned] = bucket_scores(((own.word.ratio, similarity(own.word.text, own.read)) for own in result.readings), edges)
+        for name, compare in ((acc, accuracy), (ned, similarity)):
+            scored = ((own.word.ratio, compare(own.word.text, own.read), own.place) for own in result.readings)
+            result.scores[name] = bucket_scores(scored, edges)
     if embedder is not None and faces:
         result.scores[embedder.metric_name()] = bucket_scores(faces, FACE_EDGES[setting])
     used = resource.getrusage(resource.RUSAGE_SELF)
@@ -251,8 +257,10 @@ def _read_batch(batch: list[tuple[Annotated, Word]], pictures: _Pictures, recogn
     return found
 
 
-def compare_faces(part: Part, folder: Path, embedder: FaceEmbedder, journal: Journal, failures: list[str]) -> Iterator[tuple[float, float]]:
-    """(ratio, similarity) of every face; failures are told and left out."""
+def compare_faces(
+    part: Part, folder: Path, embedder: FaceEmbedder, journal: Journal, failures: list[str]
+) -> Iterator[tuple[float, float, str]]:
+    """(ratio, similarity, picture) of every face; failures are told and left out."""
     originals, reconstructions = _Pictures(part.folder), _Pictures(folder)
     for image in part.images:
         if image.name not in journal.done:
@@ -262,7 +270,8 @@ def compare_faces(part: Part, folder: Path, embedder: FaceEmbedder, journal: Jou
             except InputError as error:
                 failures.append(f"{part.name}/{image.name}: {error}")
                 continue
-        yield from zip((face.ratio for face in image.faces), journal.done[image.name], strict=True)
+        for face, value in zip(image.faces, journal.done[image.name], strict=True):
+            yield face.ratio, value, f"{part.name}/{image.name}"
 
 
 class _Pictures:

@@ -79,8 +79,8 @@ def run_video(
         assert method.root is not None
         result.failures += reconstruct_clips(method.system, parts, method.root, setting, batch_size, progress)
         result.seconds["reconstruct"] = time.perf_counter() - started
-    words: list[tuple[float, str, str]] = []
-    faces: list[tuple[float, float]] = []
+    words: list[tuple[float, str, str, str]] = []
+    faces: list[tuple[float, float, str]] = []
     for part in parts:
         started = time.perf_counter()
         folder = part.folder if method.root is None else part.reconstructions(method.root, setting)
@@ -99,8 +99,8 @@ def run_video(
     if recognizer is not None and words:
         acc, ned = (f"video_{name}" for name in recognizer.metric_names())
         edges = VIDEO_TEXT_EDGES[setting]
-        result.scores[acc] = bucket_scores(((ratio, accuracy(text, read)) for ratio, text, read in words), edges)
-        result.scores[ned] = bucket_scores(((ratio, similarity(text, read)) for ratio, text, read in words), edges)
+        for name, compare in ((acc, accuracy), (ned, similarity)):
+            result.scores[name] = bucket_scores(((ratio, compare(text, read), clip) for ratio, text, read, clip in words), edges)
     if embedder is not None and faces:
         result.scores[f"video_{embedder.metric_name()}"] = bucket_scores(faces, VIDEO_FACE_EDGES[setting])
     result.peak_bytes["process"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -152,8 +152,8 @@ def _coded(system: System, values: torch.Tensor, name: str, rate: float) -> Iter
 
 def read_clips(
     part: VideoPart, folder: Path, recognizer: Recognizer, edges: Sequence[float], journal: Journal, failures: list[str]
-) -> Iterator[tuple[float, str, str]]:
-    """(ratio, word, what was read) of every word of a set; a crop with a side of one pixel or less is left out, as published.
+) -> Iterator[tuple[float, str, str, str]]:
+    """(ratio, word, what was read, clip) of every word of a set; a crop with a side of one pixel or less is left out, as published.
 
     Words go to the recognizer in the order of the frames, in batches that end with their clip.
     """
@@ -168,7 +168,7 @@ def read_clips(
             if read is None:
                 failures.append(f"{part.name}/{clip.file}: {text!r}: a symbol of its batch is not in the recognizer's vocabulary")
             else:
-                yield ratio, text, read
+                yield ratio, text, read, f"{part.name}/{clip.file}"
 
 
 def _read_clip(clip: Clip, file: Path, recognizer: Recognizer, edges: Sequence[float]) -> list[tuple[float, str, str | None]]:
@@ -192,8 +192,8 @@ def _read_clip(clip: Clip, file: Path, recognizer: Recognizer, edges: Sequence[f
 
 def compare_clips(
     part: VideoPart, folder: Path, embedder: FaceEmbedder, journal: Journal, failures: list[str]
-) -> Iterator[tuple[float, float]]:
-    """(ratio, similarity) of every face of every frame; a clip with another number of frames than annotated is a failure, as published."""
+) -> Iterator[tuple[float, float, str]]:
+    """(ratio, similarity, clip) of every face of every frame; a clip with another number of frames is a failure, as published."""
     for clip in part.clips:
         if clip.file not in journal.done:
             try:
@@ -208,7 +208,7 @@ def compare_clips(
             except InputError as error:
                 failures.append(f"{part.name}/{clip.file}: {error}")
                 continue
-        yield from ((ratio, value) for ratio, value in journal.done[clip.file])
+        yield from ((ratio, value, f"{part.name}/{clip.file}") for ratio, value in journal.done[clip.file])
 
 
 def _annotated(clip: Clip, frames: Iterator[Frame], file: Path) -> Iterator[tuple[int, Frame]]:
