@@ -31,7 +31,7 @@ class Config:
         warps, stages, registers: of `coarse`; registers is the most a thread may hold, None leaves it to the compiler.
         candidates: groups that a row may name before it has to meet every code.
         rescore_rows, rescore_columns, rescore_warps: R, DC and warps of `rescore`.
-        scan_blocks, scan_unroll: BLOCKS and UNROLL of `scan`.
+        scan_rows, scan_blocks, scan_unroll: R, BLOCKS and UNROLL of `scan`.
     """
 
     inner: int
@@ -45,6 +45,7 @@ class Config:
     rescore_rows: int = 4
     rescore_columns: int = 64
     rescore_warps: int = 2
+    scan_rows: int = 16
     scan_blocks: int = 1
     scan_unroll: int = 8
 
@@ -92,7 +93,7 @@ def _launchers(config: Config, width: int, metric: str, exact: bool, update: boo
         CANDIDATES=candidates, UPDATE=update, options={"num_warps": config.rescore_warps},
     )  # fmt: skip
     scan = Launcher(
-        kernels.scan, **shape, METRIC=METRICS[metric], R=16, B=_SCAN_CODES, BLOCKS=config.scan_blocks,
+        kernels.scan, **shape, METRIC=METRICS[metric], R=config.scan_rows, B=_SCAN_CODES, BLOCKS=config.scan_blocks,
         CANDIDATES=candidates, UNROLL=config.scan_unroll, options={"num_warps": 4},
     )  # fmt: skip
     settle = Launcher(
