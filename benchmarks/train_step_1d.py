@@ -13,6 +13,7 @@ does not do.
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib
 import importlib.util
 import sys
@@ -85,6 +86,7 @@ def peer(arguments: argparse.Namespace, *, compiled: bool) -> tuple[torch.nn.Mod
     return model, stepper(model.parameters(), loss_of, device)
 
 
+@functools.cache
 def titok_class(root: Path) -> Any:
     """The peer's class `TiTok`, from its own files.
 
