@@ -30,12 +30,12 @@ from tokkit.evaluate.provenance import provenance
 
 
 def make_photos(folder: Path, count: int) -> None:
-    """The face of one photograph, whose sides are 0.12 to 0.6 of pictures of several sizes."""
-    source = Image.fromarray(skimage.data.astronaut()).crop((80, 0, 360, 280))
+    """The face of one photograph, enlarged and reduced, on grounds of several sizes."""
+    source = Image.fromarray(skimage.data.astronaut()).crop((140, 20, 310, 190))
     choice = random.Random(0)
     for index in range(count):
         width, height = choice.choice([(640, 480), (800, 800), (512, 768)])
-        side = int(choice.uniform(0.3, 0.95) * min(width, height))
+        side = int(choice.uniform(0.25, 0.95) * min(width, height))
         ground = Image.fromarray(np.asarray(source.resize((4, 4)))).resize((width, height), Image.Resampling.BICUBIC)
         ground.paste(
             source.resize((side, side), Image.Resampling.LANCZOS), (choice.randint(0, width - side), choice.randint(0, height - side))
@@ -49,22 +49,26 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder of the data and of what is finished")
     parser.add_argument("--out", type=Path, required=True, help="JSON file")
     parser.add_argument("--images", type=int, default=1000)
+    parser.add_argument("--portraits", type=int, help="how many of them show a face; a tenth, at least twelve, when not given")
     parser.add_argument("--setting", type=int, default=256)
     parser.add_argument("--models", default="identity", help="names with commas between, as `tokkit eval` takes them")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--recognizer", default="rapidocr")
     given = parser.parse_args()
-    data = given.work / f"data-{given.images}"
+    portraits = max(12, given.images // 10) if given.portraits is None else given.portraits
+    data = given.work / f"data-{given.images}-{portraits}"
     recognizer, embedder = build_recognizer(given.recognizer), build_embedder("dlib")
     made = {"seconds": 0.0}
-    if not (data / "annotations" / "face_meta.json").exists():
+    if not (data / "finished").exists():
         shutil.rmtree(data, ignore_errors=True)
         started = time.perf_counter()
-        portraits = max(12, given.images // 10)
-        made["words"] = make_text(data, recognizer, images=given.images - portraits)
-        make_photos(given.work / "photos", portraits)
-        made["faces"] = make_faces(data, given.work / "photos")
+        if given.images > portraits:
+            made["words"] = make_text(data, recognizer, images=given.images - portraits)
+        if portraits:
+            make_photos(data / "photos", portraits)
+            made["faces"] = make_faces(data, data / "photos")
         made["seconds"] = time.perf_counter() - started
+        (data / "finished").touch()
     parts = read_layout(data)
     results = {}
     for named in given.models.split(","):
