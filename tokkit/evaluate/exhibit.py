@@ -16,7 +16,12 @@ from torch import Tensor
 from tokkit.evaluate.result import Case, Row
 from tokkit.modalities.base import Modality
 
-EXHIBITS = {"image": "tokkit.evaluate.pictures:Pictures", "audio": "tokkit.evaluate.sounds:Sounds", "video": "tokkit.evaluate.films:Films"}
+EXHIBITS = {
+    "image": "tokkit.evaluate.pictures:Pictures",
+    "audio": "tokkit.evaluate.sounds:Sounds",
+    "video": "tokkit.evaluate.films:Films",
+    "mesh": "tokkit.evaluate.shapes:Shapes",
+}
 """Modality -> class, imported when it is needed."""
 
 
@@ -26,10 +31,12 @@ class Exhibit(ABC):
     Attributes:
         title: of the section of the report.
         hint: how to look at it, a sentence.
+        page: HTML that the report needs once, after everything else: a viewer, with its style and script.
     """
 
     title: ClassVar[str]
     hint: ClassVar[str]
+    page: ClassVar[str] = ""
 
     def __init__(self, modality: Modality):
         self.modality = modality

@@ -47,7 +47,7 @@ def render(evaluation: Evaluation) -> str:
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
         f'<link rel="icon" href="data:,"><title>{title}</title><style>{STYLE}</style></head><body><main>{"".join(sections)}</main>'
-        f"{VIEWER}<script>{SCRIPT}</script></body></html>\n"
+        f"{VIEWER}<script>{SCRIPT}</script>{evaluation.exhibit.page if evaluation.cases and evaluation.exhibit else ''}</body></html>\n"
     )
 
 
