@@ -56,12 +56,14 @@ def time_steps(step: Step, batch: torch.Tensor, samples: int) -> list[float]:
     return times
 
 
-def compare(ways: Mapping[str, Callable[[], Step]], batch: torch.Tensor, *, samples: int, runs: int) -> dict[str, dict[str, Any]]:
+def compare(
+    ways: Mapping[str, Callable[[], Step]], batch: torch.Tensor, *, samples: int, runs: int, what: str = "images"
+) -> dict[str, dict[str, Any]]:
     """Build every way, then let them take turns: `runs` rounds of the median of `samples` steps each.
 
     Returns:
-        For each way `ms` (a median a round), `images_per_second` (of its best round) and, on a GPU, `peak_gib`: the most memory that it
-        held beyond what the ways built before it hold.
+        For each way `ms` (a median a round), `images_per_second` (of its best round; `what` they are) and, on a GPU, `peak_gib`: the most
+        memory that it held beyond what the ways built before it hold.
     """
     steps: dict[str, Step] = {}
     rows: dict[str, dict[str, Any]] = {}
@@ -71,7 +73,7 @@ def compare(ways: Mapping[str, Callable[[], Step]], batch: torch.Tensor, *, samp
         steps[name] = make()
         if on_gpu:
             torch.cuda.reset_peak_memory_stats()
-        time_steps(steps[name], batch, WARM_UP)
+        time_steps(steps[name], batch, min(WARM_UP, samples))
         rows[name] = {"ms": []}
         if on_gpu:
             rows[name]["peak_gib"] = (torch.cuda.max_memory_allocated() - held) / 2**30
@@ -79,9 +81,9 @@ def compare(ways: Mapping[str, Callable[[], Step]], batch: torch.Tensor, *, samp
         for name, step in steps.items():
             rows[name]["ms"].append(statistics.median(time_steps(step, batch, samples)))
     for name, row in rows.items():
-        row["images_per_second"] = 1000 * len(batch) / min(row["ms"])
+        row[f"{what}_per_second"] = 1000 * len(batch) / min(row["ms"])
         memory = f"  {row['peak_gib']:.1f} GiB" if on_gpu else ""
-        print(f"{name:32} {min(row['ms']):8.2f} ms  {row['images_per_second']:8.1f} images/s{memory}", flush=True)
+        print(f"{name:32} {min(row['ms']):8.2f} ms  {row[f'{what}_per_second']:8.1f} {what}/s{memory}", flush=True)
     return rows
 
 
