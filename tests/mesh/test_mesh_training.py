@@ -162,6 +162,7 @@ def test_recipes_load(path: Path) -> None:
 
 def test_payloads_and_files_of_the_recipes(tmp_path: Path) -> None:
     payloads = {"smoke": 64, "vat-512B": 512, "vat-4KB": 4096, "vecset-vq": 768, "voxels-512B": 486}
+    payloads |= {"voxels-binary": 486, "voxels-rvq": 486, "nested-512B": 512}
     trained = {"vat-512B-10min": 486, "vat-256B-10min": 243, "vat-4KB-10min": 4096}
     for path, size in [*((RECIPES / name, size) for name, size in payloads.items()), *((TRAINED / name, s) for name, s in trained.items())]:
         recipe = Recipe.load(path.with_suffix(".yaml"))
@@ -187,3 +188,30 @@ def test_smoke_from_recipe_to_mesh(tmp_path: Path) -> None:
     tok = Tokenizer.from_pretrained(folder)
     decoded = tok.decode_each(tok.encode(creation.box(extents=(1, 1, 1))))[0]
     assert decoded.shape[0] == 9
+
+
+@pytest.mark.parametrize("name", ["voxels-512B", "voxels-binary", "voxels-rvq", "nested-512B", "vat-512B"])
+def test_every_quantizer_trains_on_shapes_and_its_tokens_come_back(name: str, tmp_path: Path) -> None:
+    """The recipe's quantizer as it is, with small networks around it."""
+    options = ["modality.points=64", "modality.resolution=16", "data={name: primitives, count: 4, queries: 64}", "evaluate.limit=2"]
+    options += ["train.steps=4", "train.batch_size=4", "train.workers=0", "train.precision=fp32", "train.compile=false", "train.warmup=1"]
+    networks = {"encoder": ["depth=2", "width=16", "heads=2"], "decoder": ["depth=1", "width=16", "heads=2", "features=8"]}
+    networks["encoder"] += ["cells=2", "features=8"] if name.startswith("voxels") else ["num_tokens=16"]
+    networks["decoder"] += [] if name.startswith("voxels") else ["cells=4", "num_tokens=16", "upsamplings=1"]
+    options += [f"{part}.{option}" for part, chosen in networks.items() for option in chosen]
+    options += {"nested-512B": ["quantizer.num_tokens=16"], "vat-512B": ["quantizer.scales=[1, 4, 16]", "quantizer.num_latents=16"]}.get(
+        name, []
+    )
+    folder = train(Recipe.load(RECIPES / f"{name}.yaml", options), tmp_path / "run", cpu=True)
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert np.isfinite(lines[-2]["loss"]) and lines[-2]["gradient_norm"] > 0
+    tok = Tokenizer.from_pretrained(folder)
+    tokens = tok.encode(creation.icosphere(1))
+    tokens.save(tmp_path / "x.tok")
+    assert (tmp_path / "x.tok").stat().st_size <= tokens.payload_bits / 8 + 128
+    loaded = tokkit.Tokens.load(tmp_path / "x.tok")
+    assert torch.equal(loaded.codes, tokens.codes) and torch.equal(tok.decode_each(loaded)[0], tok.decode_each(tokens)[0])
+    shorter = {"voxels-rvq": {"levels": 1}, "nested-512B": {"num_tokens": 5}, "vat-512B": {"num_tokens": 5}}.get(name)
+    if shorter is not None:
+        prefix = tok.encode(creation.icosphere(1), **shorter)  # type: ignore[arg-type]
+        assert prefix.payload_bits < tokens.payload_bits and tok.decode_each(prefix)[0].shape[0] == 9
