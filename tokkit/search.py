@@ -147,6 +147,38 @@ def feature_verifier(decode: Callable[[Tokens], Tensor], like: Tokens, features:
     return verify
 
 
+def clip_verifier(
+    decode: Callable[[Tokens], Tensor], like: Tokens, text: str, *, model: str = "ViT-B-32", weights: str = "laion2b_s34b_b79k"
+) -> Verify:
+    """Judges by CLIP's cosine of the decoded picture and a text (https://arxiv.org/abs/2103.00020).
+
+    Args:
+        decode, like: as in `pixel_verifier`.
+        text: what the picture should show.
+        model, weights: as of `losses.contrastive.load_clip`. Pictures are scaled to the model's square (bicubic, antialiased).
+
+    Raises:
+        InputError: open_clip, the model or its weights are not there.
+    """
+    from tokkit.losses.contrastive import load_clip
+
+    clip, read = load_clip(model, weights)
+    visual = clip.visual
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (visual.image_mean, visual.image_std))
+    with torch.inference_mode():
+        wanted = clip.encode_text(read([text]))[0]
+
+    @torch.inference_mode()
+    def features(pictures: Tensor) -> Tensor:
+        clip.to(pictures.device)
+        size = visual.image_size if isinstance(visual.image_size, tuple) else (visual.image_size,) * 2
+        scaled = F.interpolate(pictures.float().expand(-1, 3, -1, -1), size, mode="bicubic", antialias=True).clamp(0, 1)
+        found: Tensor = clip.encode_image((scaled - mean.to(scaled)) / std.to(scaled))
+        return found
+
+    return feature_verifier(decode, like, features, wanted)
+
+
 def _with_codes(like: Tokens, codes: Tensor) -> Tokens:
     count = len(codes)
     return dataclasses.replace(like, codes=codes, sizes=like.sizes * count, names=("",) * count, extras=like.extras * count)

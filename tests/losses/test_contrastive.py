@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from contextlib import nullcontext
@@ -13,10 +14,12 @@ import torch
 from torch import nn
 
 import tokkit
+from tests.small import tokenizer
 from tokkit.errors import InputError
 from tokkit.losses.base import TokenizerParts
 from tokkit.losses.contrastive import Contrastive, contrast
 from tokkit.output import TokenizerOutput
+from tokkit.search import beam, clip_verifier, uniform
 
 open_clip = pytest.importorskip("open_clip")
 TINY: dict[str, Any] = {
@@ -95,3 +98,22 @@ def test_weights_from_a_file(tiny: str, tmp_path: Path) -> None:
     torch.save(model.state_dict(), tmp_path / "tiny.pt")
     loss = Contrastive(text=tiny, weights=str(tmp_path / "tiny.pt"))
     assert torch.equal(loss.teacher.model.token_embedding.weight, model.token_embedding.weight)
+
+
+def test_search_with_clip_judges_by_the_text(tiny: str) -> None:
+    """The scores are the cosines that open_clip's own preprocessing gives, and a search finds better ones."""
+    model = tokenizer()
+    tokens = model.encode(torch.rand(1, 3, 32, 32))
+    torch.manual_seed(0)
+    verify = clip_verifier(model.decode, tokens, "a red bus", model=tiny, weights="random")
+    torch.manual_seed(0)
+    clip = open_clip.create_model(tiny, load_weights=False).eval()
+    codes = torch.randint(200, (3, 256, 1), generator=torch.Generator().manual_seed(0))
+    decoded = torch.cat([model.decode(dataclasses.replace(tokens, codes=each[None])) for each in codes])
+    mean, std = torch.tensor(clip.visual.image_mean).view(3, 1, 1), torch.tensor(clip.visual.image_std).view(3, 1, 1)
+    with torch.no_grad():
+        pictures = clip.encode_image((decoded - mean) / std)
+        text = clip.encode_text(open_clip.get_tokenizer(tiny)(["a red bus"]))
+    torch.testing.assert_close(verify(codes), torch.cosine_similarity(pictures, text), atol=1e-5, rtol=1e-4)
+    found = beam(uniform((200,), torch.Generator().manual_seed(0)), verify, start=tokens.codes[:, :0], steps=(256,), width=2, candidates=8)
+    assert found.scores[0] > found.scores[1] and found.verified == 8

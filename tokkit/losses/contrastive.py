@@ -78,7 +78,7 @@ class TextTower(nn.Module):
         for name in ("visual", "visual_projection"):
             if hasattr(model, name):
                 delattr(model, name)
-        self.model = model.requires_grad_(False).eval()
+        self.model = model
 
     def train(self, mode: bool = True) -> TextTower:
         """Only the flag changes: a teacher has dropout."""
@@ -92,27 +92,37 @@ class TextTower(nn.Module):
 
 
 def load_text_tower(name: str, weights: str) -> tuple[TextTower, Any]:
-    """A text tower of open_clip and what turns a list of texts into its ids.
+    """A text tower of open_clip and what turns a list of texts into its ids; raises what `load_clip` raises."""
+    model, read = load_clip(name, weights)
+    return TextTower(model), read
+
+
+def load_clip(name: str, weights: str) -> tuple[Any, Any]:
+    """A model of open_clip, frozen and in eval mode, and what turns a list of texts into its ids.
+
+    Args:
+        name: open_clip's.
+        weights: a name of open_clip's (downloaded once), a file of them, or "random", for tests.
 
     Raises:
         InputError: open_clip, the model or its weights are not there; the message says what to do.
     """
     if importlib.util.find_spec("open_clip") is None:
-        raise InputError("loss contrastive: open_clip is not installed (pip install 'tokkit[clip]')")
+        raise InputError("CLIP: open_clip is not installed (pip install 'tokkit[clip]')")
     import open_clip
 
     if name not in open_clip.list_models():
-        raise InputError(f"loss contrastive: open_clip has no model {name!r}{suggest(name, open_clip.list_models())}")
+        raise InputError(f"CLIP: open_clip has no model {name!r}{suggest(name, open_clip.list_models())}")
     random = weights == "random"
     known = open_clip.list_pretrained_tags_by_model(name)
     if not random and weights not in known and not Path(weights).expanduser().is_file():
-        raise InputError(f"loss contrastive: {weights!r} is no file and no weights of {name}; open_clip has: {', '.join(known) or 'none'}")
+        raise InputError(f"CLIP: {weights!r} is no file and no weights of {name}; open_clip has: {', '.join(known) or 'none'}")
     try:
         model = open_clip.create_model(name, pretrained=None if random else weights, load_weights=not random)
     except (OSError, RuntimeError, ValueError, KeyError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise InputError(
-            f"loss contrastive: the weights {weights!r} of {name} are not there or do not fit ({reason}); "
+            f"CLIP: the weights {weights!r} of {name} are not there or do not fit ({reason}); "
             "download them where there is a network and give the file as weights="
         ) from error
-    return TextTower(model), open_clip.get_tokenizer(name)
+    return model.requires_grad_(False).eval(), open_clip.get_tokenizer(name)
