@@ -6,8 +6,6 @@ import base64
 import io
 import math
 import re
-import subprocess
-import sys
 
 import PIL.Image
 import pytest
@@ -75,6 +73,8 @@ def test_codecs_keep_the_size_and_meet_a_budget(name: str) -> None:
     assert name in codec.library or codec.encoder in codec.library
     with pytest.raises(InputError, match=f"{name}: "):
         codec.encode(values[:1], 30)
+    narrow = moving(9, 48, 40)  # x265's AVX code ends the process here, were it used
+    assert codec.decode(codec.encode(narrow, 16)).shape == narrow.shape
     odd = values[:, :2, :33, :21]
     if name == "av1":
         with pytest.raises(InputError, match="even sizes"):
@@ -86,16 +86,6 @@ def test_codecs_keep_the_size_and_meet_a_budget(name: str) -> None:
 def test_notes_that_a_decoder_does_not_need_are_not_counted() -> None:
     data = tokkit.build("baseline", "h264").encode(moving(2, 16, 16), 20)
     assert b"x264" not in data and {unit[0] & 31 for unit in data.split(b"\0\0\1")[1:]} <= {1, 5, 7, 8}
-
-
-def test_x265_leaves_the_memory_of_small_frames_alone() -> None:
-    code = (
-        "import torch, tokkit\n"
-        "c = tokkit.build('baseline', 'h265')\n"
-        "x = torch.rand(3, 9, 48, 40, generator=torch.Generator().manual_seed(0))\n"
-        "for i in range(8): c.encode(x, 16)"
-    )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60).returncode == 0
 
 
 def test_an_evaluation_and_its_report() -> None:
