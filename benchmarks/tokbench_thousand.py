@@ -57,12 +57,13 @@ def main() -> None:
     given = parser.parse_args()
     portraits = max(12, given.images // 10) if given.portraits is None else given.portraits
     data = given.work / f"data-{given.images}-{portraits}"
-    recognizer, embedder = build_recognizer(given.recognizer), build_embedder("dlib")
+    recognizer = build_recognizer(given.recognizer) if given.images > portraits else None
+    embedder = build_embedder("dlib") if portraits else None
     made = {"seconds": 0.0}
     if not (data / "finished").exists():
         shutil.rmtree(data, ignore_errors=True)
         started = time.perf_counter()
-        if given.images > portraits:
+        if recognizer is not None:
             made["words"] = make_text(data, recognizer, images=given.images - portraits)
         if portraits:
             make_photos(data / "photos", portraits)
