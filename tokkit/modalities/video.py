@@ -25,8 +25,8 @@ from tokkit.modalities.image import Image, check_range
 from tokkit.modalities.video_files import DEFAULT_RATE, About, at_rate, frames_of, open_video
 from tokkit.registry import register
 
-PIECE_VALUES = 1 << 26
-"""Numbers in a piece of `blocks`, about: 256 MiB as float32."""
+PIECE_VALUES = 1 << 24
+"""Numbers in a piece of `blocks`, about: 64 MiB as float32."""
 FRAME_NAME = "frame-{:06d}.png"
 _FRAME = re.compile(r"frame-\d{6,}\.png")
 _ACCEPTED = (
