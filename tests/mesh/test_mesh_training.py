@@ -19,7 +19,7 @@ from tokkit.bulk.prepared import encode_prepared
 from tokkit.cli.prepare import prepare_command
 from tokkit.data.loader import batches
 from tokkit.data.mesh_shards import MANIFEST
-from tokkit.data.shapes import Counts, Prepared
+from tokkit.data.shapes import Counts, Prepared, Warp
 from tokkit.errors import InputError
 from tokkit.geometry.shape import Solid
 from tokkit.modalities.base import FieldBatch
@@ -141,6 +141,28 @@ def test_turned_examples_are_the_same_shape() -> None:
         assert (expected - targets[:, 0]).abs().max() < 0.03
         assert ((inputs[:3] / half[:, None] * inputs[3:6]).sum(0) > 0.9).all(), "normals turn along"
     assert len(sides) > 3
+
+
+def test_warped_examples_are_shapes_too() -> None:
+    warp = Warp.drawn(np.random.default_rng(1), 0.6)
+    along = np.linspace(-0.95, 0.95, 2001)[:, None].repeat(3, 1)
+    moved, slopes = warp(along)
+    np.testing.assert_allclose(moved[[0, -1]], along[[0, -1]], atol=1e-6)
+    np.testing.assert_allclose(np.gradient(moved, along[:, 0], axis=0)[1:-1], slopes[1:-1], atol=2e-3)
+    assert slopes.min() >= 0.4 and slopes.max() <= 1.6 and np.ptp(slopes) > 0.1
+    outside = np.array([[-1.0, 0.99, 1.0]])
+    np.testing.assert_allclose(warp(outside)[0], outside, atol=1e-6)
+    plain = tokkit.build("modality", "mesh", points=100)
+    ball = Prepared.of(Solid.of(np.asarray(creation.icosphere(4).triangles), fill=0.95), COUNTS, layers=1)
+    before = ball.example(plain, 120, np.random.default_rng(5))
+    after = ball.example(plain, 120, np.random.default_rng(5), warp=0.4)
+    assert torch.equal(before.targets < 0, after.targets < 0) and (before.queries - after.queries).abs().max() > 0.02
+    assert (after.targets / before.targets - 1).abs().max() < 0.4
+    drawn = np.random.default_rng(5)
+    ball.rows(100, drawn), drawn.permutation(len(ball.queries))
+    _, slopes = Warp.drawn(drawn, 0.4)(before.inputs[:3].T.double().numpy())
+    gradient = before.inputs[3:6].T.numpy() / slopes
+    np.testing.assert_allclose(after.inputs[3:6].T, gradient / np.linalg.norm(gradient, axis=1, keepdims=True), atol=1e-4)
 
 
 def test_command_line(meshes: Path, tmp_path: Path) -> None:

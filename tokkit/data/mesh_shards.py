@@ -25,10 +25,11 @@ VERSION = 1
 class ShapeSource(Source):
     """Base of sources whose items are names and `Prepared` shapes. Examples are `FieldBatch`es, without the batch axis."""
 
-    def __init__(self, *, queries: int, turn: bool):
+    def __init__(self, *, queries: int, turn: bool, warp: float = 0.0):
         super().__init__(size=queries)
         self.queries = queries
         self.turn = turn
+        self.warp = warp
 
     def __getitem__(self, index: int) -> FieldBatch:  # type: ignore[override]
         """Sample `index` with points that are the same every time."""
@@ -37,8 +38,8 @@ class ShapeSource(Source):
         return self._items[index][1].example(self._mesh(), self.queries, None)
 
     def draw(self, index: int, seed: int) -> FieldBatch:  # type: ignore[override]
-        """The training example that `seed` makes of sample `index`: its choice of points, turned or mirrored where `turn` is set."""
-        return self._items[index][1].example(self._mesh(), self.queries, np.random.default_rng(seed), turn=self.turn)
+        """The training example that `seed` makes of sample `index`: its choice of points, turned and warped where that is asked for."""
+        return self._items[index][1].example(self._mesh(), self.queries, np.random.default_rng(seed), turn=self.turn, warp=self.warp)
 
     def load(self, item: tuple[str, Prepared], modality: Modality) -> Sample:
         """What the encoder sees of a shape, ready to encode. It holds no mesh, so metrics want the original files."""
@@ -59,6 +60,7 @@ class MeshShards(ShapeSource):
         val: str | None = None,
         queries: Annotated[int, Field(ge=1)] = 2048,
         turn: bool = True,
+        warp: Annotated[float, Field(ge=0, lt=1)] = 0.0,
     ):
         """
         Args:
@@ -66,8 +68,10 @@ class MeshShards(ShapeSource):
             val: the folder of the held-out split "val"; without it, that split is `path` too.
             queries: points at which the field is looked at in an example.
             turn: turn or mirror training examples onto one of the 48 symmetries of the cube.
+            warp: stretch and squeeze parts of each axis of training examples, by at most this share: of some hundred shapes of
+                axis-aligned parts, any number. Distances are then right at the surface and about right elsewhere.
         """
-        super().__init__(queries=queries, turn=turn)
+        super().__init__(queries=queries, turn=turn, warp=warp)
         self.path = path
         self.val = val
 

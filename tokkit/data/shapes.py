@@ -19,6 +19,8 @@ from tokkit.modalities.mesh import SHARP_SHARE, Mesh
 
 NEAR = (0.01, 0.04)
 """Standard deviations of the distance of the near query points from the surface; half of them each. Shapes are about 2 large."""
+FILL = 0.95
+"""The box of a shape reaches from -FILL to FILL."""
 _STEPS = 32767
 _NORMAL_STEPS = 127
 
@@ -118,7 +120,9 @@ class Prepared:
             rows.append(np.concatenate([places[which] / _STEPS, normals[which] / _NORMAL_STEPS, groups[which, None]], axis=1))
         return np.concatenate(rows)
 
-    def example(self, modality: Mesh, queries: int, rng: np.random.Generator | None, *, turn: bool = False) -> FieldBatch:
+    def example(
+        self, modality: Mesh, queries: int, rng: np.random.Generator | None, *, turn: bool = False, warp: float = 0.0
+    ) -> FieldBatch:
         """One training example, without the batch axis.
 
         Args:
@@ -126,16 +130,56 @@ class Prepared:
             queries: how many points the field is looked at; all of them when there are fewer.
             rng: of the choice of all points; the same ones every time without it.
             turn: turn or mirror the shape onto one of the 48 symmetries of the cube.
+            warp: stretch and squeeze parts of each axis, at most so much, see `Warp`. The surface stays exact; distances from it are
+                scaled by the mean stretch where they are measured.
         """
         rows = self.rows(modality.points, rng)
         which = _chosen(len(self.queries), min(queries, len(self.queries)), rng)
         places = self.queries[which] / _STEPS
+        distances = self.distances[which].astype(np.float32)
+        if warp and rng is not None:
+            bent = Warp.drawn(rng, warp)
+            places, slopes = bent(places)
+            distances *= np.cbrt(slopes.prod(axis=1, keepdims=True))
+            rows[:, :3], slopes = bent(rows[:, :3])
+            normals = rows[:, 3:6] / slopes
+            rows[:, 3:6] = normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
         if turn and rng is not None:
             order, flip = rng.permutation(3), rng.choice([-1.0, 1.0], 3)
             rows[:, :3], rows[:, 3:6] = rows[:, order] * flip, rows[:, 3 + order] * flip
             places = places[:, order] * flip
         inputs = modality.points_of(rows)
-        return FieldBatch(inputs, torch.from_numpy(places.astype(np.float32)), torch.from_numpy(self.distances[which].astype(np.float32)))
+        return FieldBatch(inputs, torch.from_numpy(places.astype(np.float32)), torch.from_numpy(distances))
+
+
+@dataclass(frozen=True)
+class Warp:
+    """Each axis stretched in some parts and squeezed in others: x to x + waves that are 0 at the sides of the shape's box.
+
+    Faces along the axes stay flat and the box stays the box, so shapes that are made of parts become others of their kind.
+
+    Attributes:
+        waves: [2, 2, 3], for one and two periods along the box the amplitudes of cosine and sine in the slope of each axis.
+    """
+
+    waves: Array
+
+    @classmethod
+    def drawn(cls, rng: np.random.Generator, most: float) -> Warp:
+        """With slopes between 1 - most and 1 + most."""
+        amounts = rng.uniform(0, most / 2, (2, 1, 3))
+        angles = rng.uniform(0, 2 * np.pi, (2, 1, 3))
+        return cls(np.concatenate([amounts * np.cos(angles), amounts * np.sin(angles)], axis=1))
+
+    def __call__(self, points: Array) -> tuple[Array, Array]:
+        """Points [N, 3] moved, and the slopes [N, 3] of the axes there."""
+        across = (points / FILL).clip(-1, 1).astype(np.float32) * np.float32(np.pi)
+        moved, slopes = points.astype(np.float64), np.ones_like(points, dtype=np.float64)
+        for periods, (cosine, sine) in enumerate(self.waves, 1):
+            c, s = np.cos(periods * across), np.sin(periods * across)
+            moved += FILL / (periods * np.pi) * (cosine * s - sine * (c - (-1) ** periods))
+            slopes += cosine * c + sine * s
+        return moved, slopes
 
 
 def _small(rows: Array) -> tuple[NDArray[np.int16], NDArray[np.int8], NDArray[np.uint8]]:
