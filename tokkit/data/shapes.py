@@ -173,12 +173,12 @@ class Warp:
 
     def __call__(self, points: Array) -> tuple[Array, Array]:
         """Points [N, 3] moved, and the slopes [N, 3] of the axes there."""
-        across = (points / FILL).clip(-1, 1).astype(np.float32) * np.float32(np.pi)
-        moved, slopes = points.astype(np.float64), np.ones_like(points, dtype=np.float64)
-        for periods, (cosine, sine) in enumerate(self.waves, 1):
-            c, s = np.cos(periods * across), np.sin(periods * across)
-            moved += FILL / (periods * np.pi) * (cosine * s - sine * (c - (-1) ** periods))
-            slopes += cosine * c + sine * s
+        across = np.minimum(np.maximum(points.astype(np.float32) * np.float32(np.pi / FILL), -np.float32(np.pi)), np.float32(np.pi))
+        c, s = np.cos(across), np.sin(across)
+        (p, q), (u, v) = self.waves.astype(np.float32)
+        twice_c, twice_s = 2 * c * c - 1, 2 * s * c
+        moved = points + np.float32(FILL / np.pi) * (p * s - q * (c + 1) + u / 2 * twice_s - v / 2 * (twice_c - 1))
+        slopes = 1 + p * c + q * s + u * twice_c + v * twice_s
         return moved, slopes
 
 
