@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,16 +15,13 @@ from tokkit.errors import InputError
 def replacing(target: str | Path) -> Iterator[Path]:
     """A temporary path to write; it becomes `target` when the block ends well, and is removed when it does not."""
     target = Path(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=target.suffix, dir=target.parent)
-    os.close(handle)
-    part = Path(name)
+    part = _fresh(target)
     try:
         yield part
-        part.chmod(0o666 & ~_umask())
         part.replace(target)
-    finally:
+    except BaseException:
         part.unlink(missing_ok=True)
+        raise
 
 
 def refuse_overwrite(target: str | Path, *, force: bool) -> None:
@@ -33,7 +30,13 @@ def refuse_overwrite(target: str | Path, *, force: bool) -> None:
         raise InputError(f"{target} exists; pass --force (force=True) to replace it")
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _fresh(target: Path) -> Path:
+    """A new, empty file beside the target, with the permissions that any new file has."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        part = target.with_name(f".{target.name}.{secrets.token_hex(4)}{target.suffix}")
+        try:
+            os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        except FileExistsError:
+            continue
+        return part

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
 
+import numpy as np
 import safetensors
 import safetensors.torch
 import torch
@@ -213,7 +214,7 @@ class Tokenizer(nn.Module):
             raise InputError(f"encode: inputs of several sizes ({listed}) make no single tensor; use encode_each")
         inputs = [pad_to(self.modality.network_input(sample), self.padded_size(sample)) for sample in samples]
         batch = torch.empty((len(inputs), *inputs[0].shape), dtype=inputs[0].dtype, pin_memory=self.device.type == "cuda")
-        torch.stack(inputs, out=batch)
+        np.stack([values.numpy() for values in inputs], out=batch.numpy())  # torch would wake all cores, which are busy reading
         codes, grid = self.codes_of(self.modality.normalize(batch.to(self.device, self.dtype, non_blocking=True)))
         return Encoding(self, samples, codes, grid)
 

@@ -21,6 +21,9 @@ SUFFIX = ".tok"
 HELD_BATCHES = 4
 """Batches' worth of read samples that may wait for others of their size, or for the device."""
 
+WRITERS = 4
+"""Threads that write token files: a small file is mostly waiting for the file system."""
+
 
 @dataclass(frozen=True)
 class EncodeOptions:
@@ -204,7 +207,7 @@ class _Sink:
 
 
 class _FileSink(_Sink):
-    """One file a sample, written by a thread of its own."""
+    """One file a sample, written by threads of its own."""
 
     def __init__(self, jobs: list[Job], out: Path, options: EncodeOptions):
         super().__init__()
@@ -216,7 +219,7 @@ class _FileSink(_Sink):
         else:
             refuse_existing(list(self.paths.values()), force=options.force, hint=", or --resume to keep them and do the rest")
         self.force = options.force
-        self.writer = ThreadPoolExecutor(1, "tokkit-write")
+        self.writer = ThreadPoolExecutor(WRITERS, "tokkit-write")
         self.pending: deque[tuple[str, Future[None]]] = deque()
 
     def put(self, tokens: Tokens) -> None:

@@ -258,11 +258,12 @@ def _pixels(picture: PIL.Image.Image, label: str) -> Tensor:
         return torch.cat([deep / full, *opaque])
     mode = "RGBA" if picture.has_transparency_data else "RGB"
     converted = picture if picture.mode == mode else picture.convert(mode)
-    return torch.from_numpy(np.array(converted)).permute(2, 0, 1).contiguous()
+    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(np.asarray(converted), 2, 0)))
 
 
 def _floats(values: Tensor) -> Tensor:
-    return values.float().div_(255) if values.dtype == torch.uint8 else values
+    """float32 in [0, 1]. In numpy: readers are threads, and torch would split each picture's division among all cores for every one."""
+    return torch.from_numpy(np.divide(values.numpy(), 255, dtype=np.float32)) if values.dtype == torch.uint8 else values
 
 
 def _oriented(values: Tensor, orientation: int) -> Tensor:
