@@ -1,4 +1,4 @@
-"""Trained mesh tokenizers on held-out meshes, Draco and other codecs at the bytes of their token files beside them. Runs on a CPU.
+"""Trained mesh tokenizers on held-out meshes, Draco and other codecs at the bytes of their token files beside them.
 
 python benchmarks/mesh_eval.py runs/vat-512B runs/vat-4KB --data meshes-val/ --workers 2 --out benchmarks/results/mesh.json
 """
@@ -27,11 +27,11 @@ IOU = ("iou_volume", "iou_near")
 BASELINES = ("draco", "quantized_mesh", "decimated_mesh")
 
 
-def judge(task: tuple[str, list[str], tuple[str, ...], tuple[str, ...]]) -> tuple[list[dict[str, Any]], list[str]]:
+def judge(task: tuple[str, list[str], tuple[str, ...], tuple[str, ...], str]) -> tuple[list[dict[str, Any]], list[str]]:
     """The rows of some files, and what was skipped."""
-    folder, files, metrics, baselines = task
+    folder, files, metrics, baselines, device = task
     torch.set_num_threads(1)
-    tokenizer = Tokenizer.from_pretrained(folder)
+    tokenizer = Tokenizer.from_pretrained(folder, device=device)
     result = evaluate(tokenizer, files, metrics=metrics, baselines=baselines, options=Options(curve_samples=0, batch_size=1))
     rows = [
         {
@@ -93,6 +93,7 @@ def main() -> None:
     parser.add_argument("--data", required=True, help="folder of mesh files")
     parser.add_argument("--limit", type=int, default=None)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--device", default="cpu", help="of the networks, which all workers share")
     parser.add_argument("--iou", action="store_true", help="also the intersections over union: a few seconds a shape more")
     parser.add_argument("--baselines", default=",".join(BASELINES))
     parser.add_argument("--out", type=Path, default=None)
@@ -112,7 +113,7 @@ def main() -> None:
         print("original against itself", {name: round(value, 4) for name, value in report["original_against_itself"].items()})
         for model in arguments.models:
             started = time.perf_counter()
-            done = list(pool.map(judge, [(model, part, metrics, baselines) for part in parts]))
+            done = list(pool.map(judge, [(model, part, metrics, baselines, arguments.device) for part in parts]))
             rows = [row for found, _ in done for row in found]
             lines = table(rows, metrics)
             report["models"][model] = {"table": lines, "rows": rows, "skipped": [entry for _, skipped in done for entry in skipped]}

@@ -41,7 +41,7 @@ def train(design: str, steps: int, run: Path, given: argparse.Namespace, gpu: in
 
 def judge(run: Path, given: argparse.Namespace) -> None:
     command = [sys.executable, str(Path(__file__).parent / "mesh_eval.py"), str(run), "--data", str(given.val)]
-    command += ["--workers", str(given.judges), "--limit", str(given.limit), "--baselines", given.baselines]
+    command += ["--workers", str(given.judges), "--limit", str(given.limit), "--baselines", given.baselines, "--device", given.device]
     subprocess.run([*command, "--out", str(given.out / f"{run.name}-eval.json")], check=True)
     for source, target in (("metrics.jsonl", f"{run.name}.jsonl"), ("recipe.yaml", f"{run.name}.yaml")):
         shutil.copy(run / source, given.out / target)
@@ -59,20 +59,26 @@ def main() -> None:
     parser.add_argument("--judges", type=int, default=4, help="processes that judge a tokenizer")
     parser.add_argument("--limit", type=int, default=1000, help="judge on the first so many meshes")
     parser.add_argument("--baselines", default="draco,quantized_mesh,decimated_mesh")
+    parser.add_argument("--device", default="cpu", help="to decode on when judging")
+    parser.add_argument("--stages", default="prepare,train,judge", help="some of these, where time is given in pieces")
     parser.add_argument("override", nargs="*", help="options of every recipe, key.sub=value")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     designs = given.only.split(";" if ";" in given.only or "=" in given.only else ",")
     gpus = [index % given.gpus if given.gpus else None for index in range(len(designs))]
     runs = [given.out / re.sub(r"[^\w.-]+", "_", design) for design in designs]
-    prepared(given.train, given.shards / "train")
-    prepared(given.val, given.shards / "val")
+    if "prepare" in given.stages:
+        prepared(given.train, given.shards / "train")
+        prepared(given.val, given.shards / "val")
     with ThreadPoolExecutor(len(designs)) as pool:
-        list(pool.map(lambda job: train(job[0], TRIAL_STEPS, job[1], given, job[2], trial=True), zip(designs, runs, gpus, strict=True)))
-        steps = [steps_that_fit(run, given.minutes) for run in runs]
-        print(dict(zip(designs, steps, strict=True)), flush=True)
-        list(pool.map(lambda job: train(job[0], job[1], job[2], given, job[3]), zip(designs, steps, runs, gpus, strict=True)))
-        list(pool.map(lambda run: judge(run, given), runs))
+        if "train" in given.stages:
+            jobs = list(zip(designs, runs, gpus, strict=True))
+            list(pool.map(lambda job: train(job[0], TRIAL_STEPS, job[1], given, job[2], trial=True), jobs))
+            steps = [steps_that_fit(run, given.minutes) for run in runs]
+            print(dict(zip(designs, steps, strict=True)), flush=True)
+            list(pool.map(lambda job, count: train(job[0], count, job[1], given, job[2]), jobs, steps))
+        if "judge" in given.stages:
+            list(pool.map(lambda run: judge(run, given), runs))
 
 
 if __name__ == "__main__":
