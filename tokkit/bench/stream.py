@@ -116,7 +116,8 @@ def measure(tokenizer: Tokenizer, *, sound: Tensor | None = None, seconds: float
 
 def describe(report: StreamReport, tokenizer: Tokenizer) -> dict[str, Any]:
     """The measurement with what it was made on."""
-    settings = {"threads": torch.get_num_threads(), "device": str(tokenizer.device), "precision": tokenizer.precision}
+    settings: dict[str, Any] = {"threads": torch.get_num_threads(), "device": str(tokenizer.device), "precision": tokenizer.precision}
+    settings["load"] = [round(load, 2) for load in os.getloadavg()]  # of the machine: what else ran makes frames late
     return {"bench": "stream", **provenance(), "tokenizer": tokenizer.name, **settings, **asdict(report)}
 
 
