@@ -40,7 +40,7 @@ def noise(like: Tensor) -> Tensor:
     return torch.randn(like.shape, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if "wer_" not in name])  # these syllables are no words: test_wer.py
 def test_more_noise_is_worse(name: str) -> None:
     judge = metric(name)
     original = speech()

@@ -37,6 +37,8 @@ class WordErrors(SoundMetric):
         check_pair(self.name, original, reconstruction)
         if self.of_text and text is None:
             raise MetricFailure(f"{self.name}: there is no text beside the sound (name.txt); dwer needs none")
+        if not original.any():
+            raise MetricFailure(f"{self.name}: the original is silent")  # a recognizer may hear a word in it
         reference = words(text if self.of_text and text is not None else self._hear(original))
         if not reference:
             raise MetricFailure(f"{self.name}: {'the text has' if self.of_text else 'in the original the recognizer hears'} no words")
