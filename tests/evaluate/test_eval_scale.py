@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,10 @@ def alone() -> Evaluation:
 
 
 def assert_same(found: Evaluation, expected: Evaluation) -> None:
-    assert found.rows == expected.rows and found.skipped == expected.skipped
+    assert found.skipped == expected.skipped
+    for row, other in zip(found.rows, expected.rows, strict=True):
+        assert replace(row, values={}) == replace(other, values={})
+        assert row.values == pytest.approx(other.values, rel=1e-6), "a mean over pixels depends on how many threads add it up"
     assert found.usage == expected.usage and found.notes == expected.notes
     for curve, other in zip(found.curves, expected.curves, strict=True):
         assert (curve.system, curve.axis) == (other.system, other.axis)

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tokkit.bulk.files import Failure, Job, by_pieces, find_jobs, refuse_existing, targets
+from tokkit.bulk.sinks import SUFFIX
 from tokkit.errors import InputError, TokenFileError
 from tokkit.tokenizer import Tokenizer
 from tokkit.tokens import TokenReader, Tokens
-
-SUFFIX = ".tok"
 
 
 def decode_files(

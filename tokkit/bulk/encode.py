@@ -10,19 +10,16 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-from tokkit.bulk.files import Failure, Job, by_pieces, find_jobs, refuse_existing, targets
+from tokkit.bulk.files import Failure, Job, by_pieces, find_jobs
+from tokkit.bulk.sinks import FileSink, ShardSink, Sink
 from tokkit.errors import InputError
 from tokkit.modalities.base import Sample
 from tokkit.prefixes import Target, shortest
 from tokkit.tokenizer import Encoding, Tokenizer
-from tokkit.tokens import TokenHeader, TokenReader, Tokens, TokenWriter
+from tokkit.tokens import Tokens
 
-SUFFIX = ".tok"
 HELD_BATCHES = 4
 """Batches' worth of read samples that may wait for others of their size, or for the device."""
-
-WRITERS = 4
-"""Threads that write token files: a small file is mostly waiting for the file system."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +83,11 @@ def encode_files(
     target = None if options.target is None else Target.parse(options.target, tokenizer.modality.name)
     jobs = find_jobs(inputs, tokenizer.modality.suffixes, tokenizer.modality.is_folder)
     pieces = by_pieces(tokenizer)
-    sink: _Sink = _ShardSink(tokenizer, Path(out), options) if options.shards else _FileSink(jobs, Path(out), options)
+    sink: Sink
+    if options.shards:
+        sink = shard_sink(tokenizer, Path(out), options)
+    else:
+        sink = FileSink(jobs, Path(out), force=options.force, resume=options.resume)
     todo = [job for job in jobs if job.name not in sink.present]
     failures: list[Failure] = []
     bits = positions = done = 0
@@ -183,116 +184,7 @@ def one_ahead(encodings: Iterator[Encoding]) -> Iterator[Encoding]:
         yield before
 
 
-def shard_sink(tokenizer: Tokenizer, out: Path, options: EncodeOptions) -> _Sink:
+def shard_sink(tokenizer: Tokenizer, out: Path, options: EncodeOptions) -> ShardSink:
     """Where tokens of `tokenizer` go that are packed into the shards of a folder."""
-    return _ShardSink(tokenizer, out, options)
-
-
-class _Sink:
-    """Where tokens go. `present` holds the names of the samples whose results are there already."""
-
-    present: frozenset[str] = frozenset()
-
-    def __init__(self) -> None:
-        self.failures: list[Failure] = []
-
-    def put(self, tokens: Tokens) -> None:
-        raise NotImplementedError
-
-    def __enter__(self) -> _Sink:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        return None
-
-
-class _FileSink(_Sink):
-    """One file a sample, written by threads of its own."""
-
-    def __init__(self, jobs: list[Job], out: Path, options: EncodeOptions):
-        super().__init__()
-        names = [job.name for job in jobs]
-        single = out.suffix == SUFFIX and len(jobs) == 1
-        self.paths = dict(zip(names, [out] if single else targets(names, out, SUFFIX), strict=True))
-        if options.resume:
-            self.present = frozenset(name for name, path in self.paths.items() if path.exists())
-        else:
-            refuse_existing(list(self.paths.values()), force=options.force, hint=", or --resume to keep them and do the rest")
-        self.force = options.force
-        self.writer = ThreadPoolExecutor(WRITERS, "tokkit-write")
-        self.pending: deque[tuple[str, Future[None]]] = deque()
-
-    def put(self, tokens: Tokens) -> None:
-        for sample in tokens:
-            name = sample.names[0]
-            self.pending.append((name, self.writer.submit(sample.save, self.paths[name], force=self.force)))
-        while self.pending and self.pending[0][1].done():
-            self._collect()
-
-    def _collect(self) -> None:
-        name, future = self.pending.popleft()
-        try:
-            future.result()
-        except InputError as error:
-            self.failures.append(Failure(name, str(error)))
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self.writer.shutdown(wait=True)
-        while self.pending:
-            self._collect()
-
-
-class _ShardSink(_Sink):
-    """Shards of many samples; an interrupted shard keeps its samples and is gone on with."""
-
-    def __init__(self, tokenizer: Tokenizer, out: Path, options: EncodeOptions):
-        super().__init__()
-        self.out, self.options = out, options
-        self.writer: TokenWriter | None = None
-        self.shard = 0
-        existing = sorted(out.glob(f"shard-*{SUFFIX}"))
-        if existing and not options.resume:
-            refuse_existing(existing, force=options.force, hint=", or --resume to keep them and do the rest")
-            for path in existing:
-                path.unlink()
-        elif existing:
-            present: set[str] = set()
-            for path in existing:
-                with TokenReader(path, expect_fingerprint=tokenizer.fingerprint) as reader:
-                    present.update(reader.names)
-            self.present = frozenset(present)
-            self.shard = int(existing[-1].stem.removeprefix("shard-")) + 1
-        if options.resume and self._path().with_name(self._path().name + ".part").exists():
-            self._open(self._header(tokenizer))
-            self.present |= frozenset(self.writer.resumed if self.writer else ())
-
-    def put(self, tokens: Tokens) -> None:
-        for sample in tokens:
-            if self.writer is None:
-                self._open(sample.header)
-            assert self.writer is not None
-            self.writer.append(sample)
-            if len(self.writer) >= self.options.shard_size:
-                self._close()
-
-    def _header(self, tokenizer: Tokenizer) -> TokenHeader:
-        return tokenizer.header(levels=self.options.levels)
-
-    def _path(self) -> Path:
-        return self.out / f"shard-{self.shard:05d}{SUFFIX}"
-
-    def _open(self, header: TokenHeader) -> None:
-        self.out.mkdir(parents=True, exist_ok=True)
-        self.writer = TokenWriter(self._path(), header, force=self.options.force, resume=self.options.resume)
-
-    def _close(self) -> None:
-        if self.writer is not None:
-            self.writer.close()
-            self.writer = None
-            self.shard += 1
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            self._close()
-        elif self.writer is not None:
-            self.writer.abort()
+    header = tokenizer.header(levels=options.levels)
+    return ShardSink(header, out, size=options.shard_size, force=options.force, resume=options.resume)

@@ -74,6 +74,7 @@ def bench_encode_command(
     runs: Annotated[int, typer.Option(min=1, help="Measurements, after one that is not counted.")] = 3,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...; auto is the GPU where there is one.")] = "auto",
     precision: Annotated[Precision, typer.Option(help="Of the networks.")] = Precision.fp32,
+    shards: Annotated[bool, typer.Option("--shards", help="Pack into shards: no waiting for the file system to make a file each.")] = False,
     json: Annotated[Path | None, typer.Option(help="Write the measurement.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a result that is there.")] = False,
 ) -> None:
@@ -91,7 +92,7 @@ def bench_encode_command(
     if json is not None:
         refuse_overwrite(json, force=force)
     tokenizer = Tokenizer.from_pretrained(model, device=device, precision=precision.value)
-    options = EncodeOptions(batch_size=batch_size, workers=workers)
+    options = EncodeOptions(batch_size=batch_size, workers=workers, shards=shards)
     rates = measure_encode(tokenizer, folder, options, runs=runs)
     for name in ("network", "end_to_end"):
         print(f"{name:<10}  {', '.join(f'{rate:.1f}' for rate in getattr(rates, name))} samples/s")

@@ -17,7 +17,7 @@ from PIL import ImageColor, features
 from torch import Tensor
 
 from tokkit.errors import InputError
-from tokkit.files import refuse_overwrite, replacing
+from tokkit.files import refuse_overwrite, writing
 from tokkit.modalities.base import Modality, Sample
 from tokkit.modalities.inputs import opened
 from tokkit.registry import register
@@ -119,8 +119,8 @@ class Image(Modality):
         pixels = values.clamp(0, 1).mul(255).add(0.5).to(torch.uint8).permute(1, 2, 0).numpy()
         picture = PIL.Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
         try:
-            with replacing(path) as part:
-                picture.save(part, form, **options)
+            with writing(path) as file:
+                picture.save(file, form, **options)
         except (OSError, ValueError) as error:
             raise InputError(f"{path}: cannot write the picture: {_reason(error)}") from error
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import fcntl
 import mmap
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from tokkit.errors import InputError
-from tokkit.files import refuse_overwrite, replacing
+from tokkit.files import refuse_overwrite, writing
 from tokkit.tokens.cursor import Malformed
 from tokkit.tokens.header import TokenHeader, decode_header, encode_header
 from tokkit.tokens.index import encode_index
@@ -134,11 +135,40 @@ def save_tokens(tokens: Tokens, path: Path, force: bool) -> None:
     refuse_overwrite(path, force=force)
     if not len(tokens):
         raise InputError(f"{path}: there are no samples to save")
-    records = encode_samples(tokens)
-    index = encode_index([len(record) for record in records])
+    _write(path, tokens.header, encode_samples(tokens))
+
+
+def save_each(tokens: Tokens, paths: Sequence[Path], force: bool) -> list[InputError | None]:
+    """Write each sample as a token file of its own, packed together.
+
+    Args:
+        tokens: B samples.
+        paths: where each goes.
+        force: replace existing files.
+
+    Returns:
+        What went wrong with each; None where nothing did.
+    """
     try:
-        with replacing(path) as part, part.open("wb") as file:
-            file.writelines([encode_header(tokens.header), *records, index])
+        records = encode_samples(tokens)
+    except InputError as error:
+        return [error] * len(paths)
+    failures: list[InputError | None] = []
+    for path, record in zip(paths, records, strict=True):
+        try:
+            refuse_overwrite(path, force=force)
+            _write(path, tokens.header, [record])
+        except InputError as error:
+            failures.append(error)
+        else:
+            failures.append(None)
+    return failures
+
+
+def _write(path: Path, header: TokenHeader, records: list[bytes]) -> None:
+    try:
+        with writing(path) as file:
+            file.writelines([encode_header(header), *records, encode_index([len(record) for record in records])])
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror}") from error
 
