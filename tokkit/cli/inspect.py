@@ -81,9 +81,7 @@ def _show_tokens(path: Path) -> None:
         for info in infos:
             shape = "x".join(map(str, info.grid)) or "set"
             bits = info.positions * sum(header.widths)
-            print(
-                f"  {info.name or '(no name)'}: size {'x'.join(map(str, info.size))}, grid {shape}, {info.positions} tokens, {bits} bits"
-            )
+            print(f"  {info.name or '(no name)'}: size {'x'.join(map(str, info.size))}, grid {shape}, {info.positions} tokens, {bits} bits")
         if len(reader) > len(infos):
             print(f"  ... and {len(reader) - len(infos)} more")
 

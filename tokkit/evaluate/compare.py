@@ -146,9 +146,7 @@ def _own_rows(evaluation: Evaluation) -> dict[tuple[str, int], Row]:
     return rows
 
 
-def _difference(
-    name: str, unit: str, higher_is_better: bool, pairs: list[tuple[Row, Row]], level: float, seed: int
-) -> Difference:
+def _difference(name: str, unit: str, higher_is_better: bool, pairs: list[tuple[Row, Row]], level: float, seed: int) -> Difference:
     finite: list[tuple[float, float]] = []
     n_worse = n_better = 0
     for before, after in pairs:

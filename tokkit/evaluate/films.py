@@ -46,9 +46,7 @@ class Films(Exhibit):
             **others,
         }
         frames, height, width = case.original.shape[1:]
-        about = {
-            name: facts(case.rows[name]) if name in case.rows else f"{width} {_TIMES} {height}, frames of {frames}" for name in shown
-        }
+        about = {name: facts(case.rows[name]) if name in case.rows else f"{width} {_TIMES} {height}, frames of {frames}" for name in shown}
         stills = "".join(figure(_stills(values), name, about[name]) for name, values in shown.items())
         return animation(list(shown.values()), "left to right: " + ", ".join(shown)) + stills
 

@@ -47,7 +47,5 @@ def paired(before: Sequence[Fold], after: Sequence[Fold]) -> list[Fold]:
     """The differences, after - before, of the blocks that both have with the same number of samples."""
     own = {fold.block: fold for fold in before}
     return [
-        Fold(fold.block, fold.n, fold.value - own[fold.block].value)
-        for fold in after
-        if fold.block in own and own[fold.block].n == fold.n
+        Fold(fold.block, fold.n, fold.value - own[fold.block].value) for fold in after if fold.block in own and own[fold.block].n == fold.n
     ]

@@ -1,7 +1,7 @@
 """Fréchet video distance (https://arxiv.org/abs/1812.01717) in the features of any network: clips of so many frames, all of each sample.
 
-    fvd16/i3d@i3d_torchscript.pt          a TorchScript file, such as the I3D that published numbers use
-    fvd16/mine@package.module:function    a function of clips [B, 3, T, H, W], uint8, to features [B, D]
+fvd16/i3d@i3d_torchscript.pt          a TorchScript file, such as the I3D that published numbers use
+fvd16/mine@package.module:function    a function of clips [B, 3, T, H, W], uint8, to features [B, D]
 """
 
 from __future__ import annotations

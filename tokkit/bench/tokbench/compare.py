@@ -57,9 +57,7 @@ def compare_results(before: Path, after: Path, *, level: float = 0.99, seed: int
     return Comparison(n, only_before, only_after, found.differences, found.notes)
 
 
-def _difference(
-    name: str, before: dict[str, Any], after: dict[str, Any], common: list[str], level: float, seed: int
-) -> Difference | None:
+def _difference(name: str, before: dict[str, Any], after: dict[str, Any], common: list[str], level: float, seed: int) -> Difference | None:
     if len(common) < FEWEST:
         return None
     tables = [np.array([score["pictures"][picture] for picture in common], dtype=float) for score in (before, after)]
