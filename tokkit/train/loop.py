@@ -152,10 +152,10 @@ class Run:
                     self._check_finite()
                 if self._due("log_every") or last:
                     self._log()
+                if self._due("checkpoint_every") or last:
+                    self._save()  # before looking, which takes a while: a run that is stopped there keeps its last step
                 if self.step % self.recipe.evaluate.every == 0 or self._due("sample_every") or last:
                     self._look()
-                if self._due("checkpoint_every") or last:
-                    self._save()
         if self.options.trackers:
             self.accelerator.end_training()
 
