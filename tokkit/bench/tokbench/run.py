@@ -9,10 +9,10 @@ import hashlib
 import json
 import resource
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -33,6 +33,16 @@ from tokkit.modalities.base import Sample
 
 FORMAT = "tokkit-tokbench"
 T = TypeVar("T")
+
+
+class Kinded(Protocol):
+    """A part of pictures or of videos."""
+
+    @property
+    def kind(self) -> str: ...
+
+
+P = TypeVar("P", bound=Kinded)
 Progress = Callable[[int], object]
 
 
@@ -95,6 +105,19 @@ class Result:
     peak_bytes: dict[str, int] = field(default_factory=dict)
     readings: list[Reading] = field(default_factory=list, repr=False)
 
+    def score_words(self, names: tuple[str, str], words: Sequence[tuple[float, str, str, str]], edges: Sequence[float]) -> None:
+        """Accuracy and similarity, by these names, of words (ratio, text, what was read, where); nothing where there are none."""
+        if words:
+            for name, compare in zip(names, (accuracy, similarity), strict=True):
+                self.scores[name] = bucket_scores(((ratio, compare(text, read), place) for ratio, text, read, place in words), edges)
+
+    def measure(self, before: float) -> None:
+        """Note what the run took of the machine: its processor time, from `processor_seconds` at its start, and its memory."""
+        self.cpu_seconds = processor_seconds() - before
+        self.peak_bytes["process"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        if torch.cuda.is_available():
+            self.peak_bytes["cuda"] = torch.cuda.max_memory_allocated()
+
     def write_json(self, path: Path) -> None:
         plain = {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name not in ("readings", "scores")}
         scores = {name: asdict(score) for name, score in self.scores.items()}
@@ -131,14 +154,11 @@ def run(
     """
     if setting not in TEXT_EDGES:
         raise InputError(f"setting {setting}: TokBench has {', '.join(map(str, TEXT_EDGES))}")
-    parts = [part for part in parts if (recognizer if part.kind == "text_data" else embedder) is not None]
-    if not parts:
-        raise InputError("nothing to judge: no set of words with a recognizer, and no faces with an embedder")
+    before = processor_seconds()
+    parts = to_judge(parts, recognizer, embedder)
     annotations = digest([(part.kind, part.name, part.images) for part in parts])
     identity = {"method": method.name, **method.identity, "setting": setting, "data": annotations}
     result = Result(method.name, setting, identity, images=sum(len(part.images) for part in parts))
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    before = used.ru_utime + used.ru_stime
     started = time.perf_counter()
     if method.system is not None:
         assert method.root is not None
@@ -159,20 +179,27 @@ def run(
                 faces += compare_faces(part, method.folder(part, setting), embedder, journal, result.failures)
         result.seconds[part.kind] = result.seconds.get(part.kind, 0.0) + time.perf_counter() - started
     result.words, result.faces = len(result.readings), len(faces)
-    if recognizer is not None and result.readings:
-        acc, ned = recognizer.metric_names()
-        edges = TEXT_EDGES[setting]
-        for name, compare in ((acc, accuracy), (ned, similarity)):
-            scored = ((own.word.ratio, compare(own.word.text, own.read), own.place) for own in result.readings)
-            result.scores[name] = bucket_scores(scored, edges)
+    if recognizer is not None:
+        words = [(own.word.ratio, own.word.text, own.read, own.place) for own in result.readings]
+        result.score_words(recognizer.metric_names(), words, TEXT_EDGES[setting])
     if embedder is not None and faces:
         result.scores[embedder.metric_name()] = bucket_scores(faces, FACE_EDGES[setting])
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    result.cpu_seconds = used.ru_utime + used.ru_stime - before
-    result.peak_bytes["process"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    if torch.cuda.is_available():
-        result.peak_bytes["cuda"] = torch.cuda.max_memory_allocated()
+    result.measure(before)
     return result
+
+
+def to_judge(parts: Iterable[P], recognizer: Recognizer | None, embedder: FaceEmbedder | None) -> list[P]:
+    """The parts that something here can judge. Raises InputError where nothing can."""
+    judged = [part for part in parts if (recognizer if part.kind == "text_data" else embedder) is not None]
+    if not judged:
+        raise InputError("nothing to judge: no set of words with a recognizer, and no faces with an embedder")
+    return judged
+
+
+def processor_seconds() -> float:
+    """Processor time of this process until now."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
 
 
 def digest(annotations: list[tuple[Any, ...]]) -> str:

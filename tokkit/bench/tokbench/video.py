@@ -6,7 +6,6 @@ Finished clips are remembered.
 
 from __future__ import annotations
 
-import resource
 import time
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -19,8 +18,8 @@ from tokkit.bench.journal import Journal
 from tokkit.bench.tokbench.faces import FaceEmbedder
 from tokkit.bench.tokbench.layout import Word
 from tokkit.bench.tokbench.recognizers import Crop, Recognizer, crop_word
-from tokkit.bench.tokbench.run import Method, Progress, Result, chunks, digest
-from tokkit.bench.tokbench.scores import VIDEO_FACE_EDGES, VIDEO_TEXT_EDGES, accuracy, bucket_of, bucket_scores, similarity
+from tokkit.bench.tokbench.run import Method, Progress, Result, chunks, digest, processor_seconds, to_judge
+from tokkit.bench.tokbench.scores import VIDEO_FACE_EDGES, VIDEO_TEXT_EDGES, bucket_of, bucket_scores
 from tokkit.bench.tokbench.video_layout import Clip, VideoPart
 from tokkit.bench.tokbench.video_prepare import (
     Frame,
@@ -68,9 +67,8 @@ def run_video(
     """
     if setting not in VIDEO_TEXT_EDGES:
         raise InputError(f"setting {setting}: TokBench's videos have {', '.join(map(str, VIDEO_TEXT_EDGES))}")
-    parts = [part for part in parts if (recognizer if part.kind == "text_data" else embedder) is not None]
-    if not parts:
-        raise InputError("nothing to judge: no set of words with a recognizer, and no faces with an embedder")
+    before = processor_seconds()
+    parts = to_judge(parts, recognizer, embedder)
     annotations = digest([(part.kind, part.name, part.clips) for part in parts])
     identity = {"method": method.name, **method.identity, "video": True, "setting": setting, "data": annotations}
     result = Result(method.name, setting, identity, images=sum(len(part.clips) for part in parts))
@@ -96,16 +94,12 @@ def run_video(
                 faces += compare_clips(part, folder, embedder, journal, result.failures)
         result.seconds[part.kind] = result.seconds.get(part.kind, 0.0) + time.perf_counter() - started
     result.words, result.faces = len(words), len(faces)
-    if recognizer is not None and words:
+    if recognizer is not None:
         acc, ned = (f"video_{name}" for name in recognizer.metric_names())
-        edges = VIDEO_TEXT_EDGES[setting]
-        for name, compare in ((acc, accuracy), (ned, similarity)):
-            result.scores[name] = bucket_scores(((ratio, compare(text, read), clip) for ratio, text, read, clip in words), edges)
+        result.score_words((acc, ned), words, VIDEO_TEXT_EDGES[setting])
     if embedder is not None and faces:
         result.scores[f"video_{embedder.metric_name()}"] = bucket_scores(faces, VIDEO_FACE_EDGES[setting])
-    result.peak_bytes["process"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    if torch.cuda.is_available():
-        result.peak_bytes["cuda"] = torch.cuda.max_memory_allocated()
+    result.measure(before)
     return result
 
 
