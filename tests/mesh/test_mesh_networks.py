@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from trimesh import creation
 
 import tokkit
 from tokkit.errors import InputError
 from tokkit.modalities.base import FieldBatch
 from tokkit.networks.base import Encoder, FieldDecoder
+from tokkit.networks.voxels import read_cells
 from tokkit.tokenizer import Tokenizer
 
 PAIRS = [("points", "vecset"), ("points", "triplane"), ("voxels", "volume")]
@@ -156,3 +158,16 @@ def test_field_losses_by_hand() -> None:
     occupancy = tokkit.build("loss", "occupancy", sharpness=2.0)
     expected = torch.nn.functional.softplus(torch.tensor([-2.0, -2.0, 2.0])).mean()
     assert occupancy(distance, torch.tensor([[[-1.0], [1.0], [-1.0]]])).item() == pytest.approx(expected.item())
+
+
+def test_the_compilers_way_to_read_cells_is_grid_sample() -> None:
+    volume = torch.randn(2, 5, 3, 4, 6, dtype=torch.float64).float().requires_grad_()
+    points = torch.rand(2, 200, 3) * 2.4 - 1.2  # some beyond the border
+    points[0, :2] = torch.tensor([[1.0, 1.0, 1.0], [-1.0, -1.0, -1.0]])
+    expected = F.grid_sample(volume, points.flip(-1)[:, :, None, None], align_corners=False, padding_mode="border")
+    expected = expected.flatten(2).transpose(1, 2)
+    read = read_cells(volume, points)
+    torch.testing.assert_close(read, expected, atol=2e-6, rtol=0)
+    weights = torch.randn_like(read)
+    slopes = [torch.autograd.grad((values * weights).sum(), volume)[0] for values in (read, expected)]
+    torch.testing.assert_close(*slopes, atol=2e-5, rtol=0)

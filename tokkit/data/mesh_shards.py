@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tarfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -143,4 +144,6 @@ def read_shard(path: Path) -> list[tuple[str, Prepared]]:
             data = [(name, stream.read()) for name, stream in members if stream is not None]
     except (tarfile.TarError, OSError, EOFError) as error:
         raise InputError(f"{path}: damaged: {error}") from error
-    return [(name.removesuffix(".npz"), Prepared.from_bytes(content, f"{path}:{name}")) for name, content in data]
+    with ThreadPoolExecutor() as readers:  # unpacking leaves the interpreter to the others
+        shapes = readers.map(lambda member: Prepared.from_bytes(member[1], f"{path}:{member[0]}"), data)
+        return [(name.removesuffix(".npz"), shape) for (name, _), shape in zip(data, shapes, strict=True)]

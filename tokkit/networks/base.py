@@ -148,6 +148,11 @@ class FieldDecoder(Decoder):
         """The field at points [B, M, 3] in [-1, 1]: [B, M, layers]."""
         raise NotImplementedError
 
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """As torch has it, and `query` too, where the many points of a training step are."""
+        super().compile(*args, **kwargs)
+        self.query = torch.compile(self.query, *args, **kwargs)  # type: ignore[method-assign]
+
     def fields(self, prepared: Tensor) -> Iterator[Callable[[Tensor], Tensor]]:
         """For every shape of a batch a function of points [M, 3] to values [M, layers]."""
 

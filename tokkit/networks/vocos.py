@@ -87,7 +87,10 @@ class VocosDecoder(Decoder):
         """Log-magnitude and phase [B, T, C, 2, window // 2 + 1] -> [B, C, T * hop], in fp32."""
         with torch.autocast(spectrum.device.type, enabled=False):
             magnitude, phase = spectrum.float().unbind(3)
-            frames = torch.fft.irfft(torch.polar(magnitude.clamp(max=MAX_LOG_MAGNITUDE).exp(), phase), self.window)  # [B, T, C, window]
+            magnitude = magnitude.clamp(max=MAX_LOG_MAGNITUDE).exp()
+            # In real numbers as far as it goes: the compiler joins those.
+            waves = torch.view_as_complex(torch.stack([magnitude * phase.cos(), magnitude * phase.sin()], -1))
+            frames = torch.fft.irfft(waves, self.window)  # [B, T, C, window]
             batch, count, channels, _ = frames.shape
             samples = _overlap_add((frames * self.shape).permute(0, 2, 3, 1).flatten(0, 1), self.stride)
             envelope = _overlap_add(self.shape.square()[None, :, None].expand(1, -1, count), self.stride)
