@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tokkit.errors import InputError
 from tokkit.geometry.triangles import Array, bodies, cleaned, weld
 from tokkit.modalities.mesh import Mesh, triangles_of
 
@@ -79,7 +80,7 @@ def main() -> None:
     for path in sorted(given.meshes.iterdir()):
         try:
             parts = parts_of(path)
-        except Exception as error:  # noqa: BLE001 - a file that cannot be read gives no parts
+        except (InputError, ValueError) as error:
             print(f"{path}: {error}")
             continue
         if parts:
