@@ -6,6 +6,7 @@ python benchmarks/mesh_eval.py runs/vat-512B runs/vat-4KB --data meshes-val/ --w
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -31,7 +32,7 @@ def judge(task: tuple[str, list[str], tuple[str, ...], tuple[str, ...], str]) ->
     """The rows of some files, and what was skipped."""
     folder, files, metrics, baselines, device = task
     torch.set_num_threads(1)
-    tokenizer = Tokenizer.from_pretrained(folder, device=device)
+    tokenizer = _loaded(folder, device)
     result = evaluate(tokenizer, files, metrics=metrics, baselines=baselines, options=Options(curve_samples=0, batch_size=1))
     rows = [
         {
@@ -46,6 +47,11 @@ def judge(task: tuple[str, list[str], tuple[str, ...], tuple[str, ...], str]) ->
         for row in result.rows
     ]
     return rows, [f"{entry.sample}: {entry.reason}" for entry in result.skipped]
+
+
+@functools.lru_cache(maxsize=1)
+def _loaded(folder: str, device: str) -> Tokenizer:
+    return Tokenizer.from_pretrained(folder, device=device)
 
 
 def against_itself(task: tuple[list[str], tuple[str, ...]]) -> list[dict[str, float]]:
@@ -121,9 +127,9 @@ def main() -> None:
             for system, line in lines.items():
                 shown = "  ".join(f"{name} {line[name]:.4f}" if line[name] is not None else f"{name} none" for name in metrics)
                 print(f"  {system:28} n {line['n']}  payload {line['payload_bytes']:.0f} B  file {line['file_bytes']:.0f} B  {shown}")
-    if arguments.out is not None:
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+            if arguments.out is not None:  # after each, so that what was judged is there when the rest is stopped
+                arguments.out.parent.mkdir(parents=True, exist_ok=True)
+                arguments.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
