@@ -21,19 +21,20 @@ GATE_SECONDS = 0.4
 SILENCE_LUFS = -70.0
 
 
-def stft(signal: Tensor, window: int, hop: int) -> Tensor:
+def stft(signal: Tensor, window: int, hop: int, shape: Tensor | None = None) -> Tensor:
     """Complex spectrogram with a periodic Hann window, centred frames and reflected edges (zeros where a signal is too short to reflect).
 
     Args:
         signal: [..., T] fp32.
         window: samples of the window and of the transform.
         hop: samples between frames.
+        shape: the Hann window on the signal's device, for those who keep it there.
 
     Returns:
         [..., window // 2 + 1, frames] complex64, frames = T // hop + 1.
     """
     flat = signal.reshape(-1, signal.shape[-1])
-    shape = torch.hann_window(window, device=signal.device)
+    shape = torch.hann_window(window, device=signal.device) if shape is None else shape
     mode = "reflect" if signal.shape[-1] > window // 2 else "constant"
     spectrum = torch.stft(flat, window, hop, window=shape, center=True, pad_mode=mode, return_complex=True)
     return spectrum.view(*signal.shape[:-1], *spectrum.shape[1:])

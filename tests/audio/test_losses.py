@@ -59,6 +59,28 @@ def test_mel_loss_is_dacs() -> None:
     assert tokkit.build("loss", "mel")(a, b).item() == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("name", "options"), [("mel", {"windows": (64, 32), "mels": (10, 5)}), ("stft", {"windows": (64,), "phase": True})]
+)
+def test_losses_compile_as_one_graph(name: str, options: dict[str, Any]) -> None:
+    loss = tokkit.build("loss", name, **options)
+    assert loss.compiles
+    found = []
+    for function in (loss, torch.compile(loss, backend="aot_eager", fullgraph=True)):
+        made = sound(1, 600).requires_grad_()
+        value = function(sound(0, 600), made)
+        value.backward()
+        found.append((value.detach(), made.grad))
+    torch.testing.assert_close(found[0], found[1])
+
+
+@pytest.mark.parametrize("name", ["mel", "stft"])
+def test_silence_has_a_gradient(name: str) -> None:
+    made = torch.zeros(1, 1, 3000, requires_grad=True)
+    tokkit.build("loss", name)(sound(0, 3000, 1), made).backward()
+    assert made.grad is not None and bool(made.grad.isfinite().all())
+
+
 @pytest.mark.parametrize("phase", [False, True])
 def test_stft_loss_is_dacs(phase: bool) -> None:
     a, b = sound(0), sound(1)

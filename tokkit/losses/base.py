@@ -41,10 +41,12 @@ class Loss(nn.Module):
     Attributes:
         weight: what the training loop multiplies the result with.
         kept: names of submodules and buffers that checkpoints keep, beside the parameters that are trained.
+        compiles: whether `forward` takes many small steps that `train.compile_losses` makes one of.
     """
 
     kind: ClassVar[str] = "loss"
     kept: ClassVar[tuple[str, ...]] = ()
+    compiles: ClassVar[bool] = False
     weight: float
 
     def attach(self, parts: TokenizerParts) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 import torch
 import torch.nn.functional as F
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from tokkit import dsp
 from tokkit.errors import InputError
@@ -15,6 +15,8 @@ from tokkit.losses.base import Loss
 from tokkit.registry import register
 
 FLOOR = 1e-5
+SMALLEST_POWER = 1e-20
+"""The square root of 0 has no gradient."""
 DAC_MELS = {32: 5, 64: 10, 128: 20, 256: 40, 512: 80, 1024: 160, 2048: 320}
 """Window -> number of mel bands in DAC's training (https://arxiv.org/abs/2306.06546)."""
 
@@ -25,6 +27,8 @@ class MelLoss(Loss):
 
     Periodic Hann windows, hop of a quarter window, librosa's mel filters from 0 Hz to half the sample rate, magnitudes clamped to 1e-5.
     """
+
+    compiles = True
 
     def __init__(
         self,
@@ -51,14 +55,15 @@ class MelLoss(Loss):
             raise InputError(f"loss mel: {len(windows)} windows need as many numbers of mels, got {len(mels)}")
         self.sample_rate = sample_rate
         self.scales = tuple(zip(windows, mels, strict=True))
+        self.spectra = nn.ModuleList(_Spectrum(window, dsp.mel_basis(sample_rate, window, mels).T) for window, mels in self.scales)
         self.magnitude_weight = magnitude_weight
         self.weight = weight
 
     def forward(self, target: Tensor, reconstruction: Tensor) -> Tensor:
         target, reconstruction = target.float(), reconstruction.float()
         total = target.new_zeros(())
-        for window, mels in self.scales:
-            a, b = (dsp.mel_magnitude(signal, self.sample_rate, window, mels) for signal in (target, reconstruction))
+        for spectrum in self.spectra:
+            a, b = (spectrum(signal)[1] for signal in (target, reconstruction))
             total = total + F.l1_loss(_log(b), _log(a))
             if self.magnitude_weight:
                 total = total + self.magnitude_weight * F.l1_loss(b, a)
@@ -71,6 +76,8 @@ class StftLoss(Loss):
 
     With `phase` the L1 of real and imaginary parts is added, which a wrong phase cannot escape.
     """
+
+    compiles = True
 
     def __init__(
         self,
@@ -87,16 +94,34 @@ class StftLoss(Loss):
         """
         super().__init__()
         self.windows, self.phase, self.weight = windows, phase, weight
+        self.spectra = nn.ModuleList(_Spectrum(window) for window in windows)
 
     def forward(self, target: Tensor, reconstruction: Tensor) -> Tensor:
         total = target.new_zeros((), dtype=torch.float32)
-        for window in self.windows:
-            a, b = (dsp.stft(signal.float(), window, window // 4) for signal in (target, reconstruction))
+        for spectrum in self.spectra:
+            (waves_a, a), (waves_b, b) = (spectrum(signal.float()) for signal in (target, reconstruction))
             if self.phase:
-                total = total + F.l1_loss(torch.view_as_real(b), torch.view_as_real(a))
-            a, b = a.abs(), b.abs()
+                total = total + F.l1_loss(waves_b, waves_a)
             total = total + 2 * F.l1_loss(_log(b), _log(a)) + F.l1_loss(b, a)
         return total
+
+
+class _Spectrum(nn.Module):
+    """One resolution: spectrograms with their constants on the device, in real numbers, so that the compiler can join what follows."""
+
+    def __init__(self, window: int, basis: Tensor | None = None):
+        super().__init__()
+        self.window = window
+        self.register_buffer("shape", torch.hann_window(window), persistent=False)
+        self.register_buffer("basis", None if basis is None else basis.contiguous(), persistent=False)
+        self.shape: Tensor
+        self.basis: Tensor | None
+
+    def forward(self, signal: Tensor) -> tuple[Tensor, Tensor]:
+        """[..., T] fp32 -> real and imaginary parts [..., bins, frames, 2], and magnitudes [..., bins or mel bands, frames]."""
+        waves = torch.view_as_real(dsp.stft(signal, self.window, self.window // 4, self.shape))
+        magnitudes = waves.square().sum(-1).clamp(min=SMALLEST_POWER).sqrt()
+        return waves, magnitudes if self.basis is None else self.basis @ magnitudes
 
 
 def _log(magnitude: Tensor) -> Tensor:

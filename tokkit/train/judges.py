@@ -51,6 +51,12 @@ class Judges:
             for name, loss in zip(self.names, self._losses(), strict=True)
         }
 
+    def compile(self, mode: str) -> None:
+        """Through torch.compile, those losses that gain by it."""
+        for loss in self._losses():
+            if loss.compiles:
+                loss.compile(mode=mode)
+
     def average_gradients(self) -> None:
         """Over all processes: the losses run outside of the wrapper that does this for the tokenizer."""
         if not dist.is_initialized():

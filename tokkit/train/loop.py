@@ -331,6 +331,8 @@ class Run:
             mode = "reduce-overhead" if self.options.cuda_graphs and self.device.type == "cuda" else "default"
             self.tokenizer.encoder.compile(mode=mode)
             self.tokenizer.decoder.compile(mode=mode)
+            if self.options.compile_losses:
+                self.judges.compile(mode)
 
 
 def _total(terms: dict[str, Tensor]) -> Tensor:
