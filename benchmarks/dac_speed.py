@@ -156,7 +156,8 @@ def our_recipe(tiny: bool, batch_size: int, *options: str) -> Recipe:
 
 
 def our_step(device: torch.device, *, tiny: bool, batch_size: int, precision: str, compiled: bool) -> Step:
-    recipe = our_recipe(tiny, batch_size, f"train.precision={precision}", f"train.compile={str(compiled).lower()}")
+    on = str(compiled).lower()
+    recipe = our_recipe(tiny, batch_size, f"train.precision={precision}", f"train.compile={on}", f"train.compile_losses={on}")
     run = Run(recipe, Path(tempfile.gettempdir()), cpu=device.type == "cpu")
 
     def step(batch: torch.Tensor) -> None:
@@ -247,10 +248,11 @@ def main() -> None:
     }
     chosen = arguments.only.split(",") if arguments.only else [*training, "encode"]
     result: dict[str, Any] = {"bench": "dac-speed", **provenance(), "batch": [size, 1, CROP[tiny]], "tiny": tiny}
-    ways = {name: make for name, make in training.items() if name in chosen}
-    if ways:
-        batch = torch.rand(size, 1, CROP[tiny], device=device) * 0.5 - 0.25
-        result["train"] = compare(ways, batch, samples=arguments.samples, runs=arguments.runs, what="sounds")
+
+    def keep() -> None:
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        arguments.out.write_text(json.dumps(result, indent=1) + "\n")
+
     if "encode" in chosen:
         with tempfile.TemporaryDirectory() as folder:
             sound = write_files(Path(folder), arguments.sounds, arguments.files)
@@ -261,8 +263,12 @@ def main() -> None:
             }
             result |= {"files": arguments.files, "seconds_of_sound": sound}
             result["encode"] = compare_encoders(encoders, Path(folder), arguments.runs, sound)
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(result, indent=1) + "\n")
+            keep()
+    ways = {name: make for name, make in training.items() if name in chosen}
+    if ways:
+        batch = torch.rand(size, 1, CROP[tiny], device=device) * 0.5 - 0.25
+        rows = result["train"] = {}
+        compare(ways, batch, samples=arguments.samples, runs=arguments.runs, what="sounds", rows=rows, keep=keep)
 
 
 if __name__ == "__main__":

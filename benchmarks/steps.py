@@ -57,31 +57,50 @@ def time_steps(step: Step, batch: torch.Tensor, samples: int) -> list[float]:
 
 
 def compare(
-    ways: Mapping[str, Callable[[], Step]], batch: torch.Tensor, *, samples: int, runs: int, what: str = "images"
+    ways: Mapping[str, Callable[[], Step]],
+    batch: torch.Tensor,
+    *,
+    samples: int,
+    runs: int,
+    what: str = "images",
+    rows: dict[str, dict[str, Any]] | None = None,
+    keep: Callable[[], None] = lambda: None,
 ) -> dict[str, dict[str, Any]]:
-    """Build every way, then let them take turns: `runs` rounds of the median of `samples` steps each.
+    """Build every way, then let them take turns: `runs` rounds of the median of `samples` steps each. One that fails is left out.
+
+    Args:
+        rows: where the result goes, for a `keep` that is called whenever there is more of it.
 
     Returns:
         For each way `ms` (a median a round), `images_per_second` (of its best round; `what` they are) and, on a GPU, `peak_gib`: the most
-        memory that it held beyond what the ways built before it hold.
+        memory that it held beyond what the ways built before it hold. Of one that fails, `error`.
     """
     steps: dict[str, Step] = {}
-    rows: dict[str, dict[str, Any]] = {}
+    rows = {} if rows is None else rows
     on_gpu = batch.device.type == "cuda"
     for name, make in ways.items():
         held = torch.cuda.memory_allocated() if on_gpu else 0
-        steps[name] = make()
-        if on_gpu:
-            torch.cuda.reset_peak_memory_stats()
-        time_steps(steps[name], batch, min(WARM_UP, samples))
-        rows[name] = {"ms": []}
+        started = time.perf_counter()
+        try:
+            step = make()
+            if on_gpu:
+                torch.cuda.reset_peak_memory_stats()
+            time_steps(step, batch, min(WARM_UP, samples))
+        except Exception as error:
+            rows[name] = {"error": f"{type(error).__name__}: {error}"[:2000]}
+            print(f"{name}: {rows[name]['error'][:300]}", flush=True)
+            continue
+        steps[name], rows[name] = step, {"ms": [], "seconds_to_start": time.perf_counter() - started}
         if on_gpu:
             rows[name]["peak_gib"] = (torch.cuda.max_memory_allocated() - held) / 2**30
     for _ in range(runs):
         for name, step in steps.items():
-            rows[name]["ms"].append(statistics.median(time_steps(step, batch, samples)))
-    for name, row in rows.items():
-        row[f"{what}_per_second"] = 1000 * len(batch) / min(row["ms"])
+            row = rows[name]
+            row["ms"].append(statistics.median(time_steps(step, batch, samples)))
+            row[f"{what}_per_second"] = 1000 * len(batch) / min(row["ms"])
+            keep()
+    for name in steps:
+        row = rows[name]
         memory = f"  {row['peak_gib']:.1f} GiB" if on_gpu else ""
         print(f"{name:32} {min(row['ms']):8.2f} ms  {row[f'{what}_per_second']:8.1f} {what}/s{memory}", flush=True)
     return rows
@@ -89,7 +108,9 @@ def compare(
 
 def write(out: Path, bench: str, batch: torch.Tensor, rows: dict[str, dict[str, Any]], who: Iterable[str]) -> None:
     """One json file: where it ran, every row, and the best of each of `who`, whose rows begin with the name."""
-    fastest = {each: max((row["images_per_second"] for name, row in rows.items() if name.startswith(each)), default=0.0) for each in who}
+    fastest = {
+        each: max((row.get("images_per_second", 0.0) for name, row in rows.items() if name.startswith(each)), default=0.0) for each in who
+    }
     result = {"bench": bench, **provenance(), "batch": list(batch.shape), "rows": rows, "images_per_second": fastest}
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(result, indent=1) + "\n")
