@@ -7,7 +7,7 @@ The one-dimensional ones, which have a fixed number of tokens, are judged at the
 python benchmarks/train_images.py --train images-train.tar --val images-val.tar --out benchmarks/results/tokens-1d \\
     --only plain-1d,nested-1d,flow-1d --crop 128 --runs runs/
 python benchmarks/rate_distortion.py plain=plain-1d-eval.json nested=nested-1d-eval.json flow=flow-1d-eval.json --out docs/rd.svg
-python benchmarks/pictures_at.py runs/nested-1d runs/flow-1d --num-tokens 8 --size 128 --out docs/at-8-tokens.png
+python benchmarks/pictures_at.py runs/nested-1d runs/flow-1d --num-tokens 8 --scale 256 --size 128 --out docs/at-8-tokens.png
 
 Every training runs twice: for a few steps to learn the machine's pace (and to compile), then for as many steps as fit into --minutes at
 that pace, so that the learning rate reaches its end in time. Writes for each: NAME.jsonl (the loss curve), NAME.yaml, NAME-eval.json.
