@@ -72,7 +72,7 @@ class VariedSound(Source):
         return self.of.text(index)
 
     def draw(self, index: int, seed: int) -> Tensor | Captioned:
-        generator = torch.Generator().manual_seed(mixed(seed, "varied"))
+        generator = torch.Generator().manual_seed(mixed(seed, 1))
         most = math.floor(self.speed * SPEED_STEPS)
         step = SPEED_STEPS + int(torch.randint(-most, most + 1, (), generator=generator))
         longer = copy.copy(self.of)
