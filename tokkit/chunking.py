@@ -30,13 +30,15 @@ PIECES = 4
 
 def can_chunk(tokenizer: Tokenizer) -> bool:
     """Whether both networks and the quantizer allow it."""
+    if not isinstance(tokenizer.modality, Audio):
+        return False
     quantizer = tokenizer.quantizer
     ends = [(tokenizer.encoder, CausalEncoder), (tokenizer.decoder, CausalDecoder)]
     local = all(isinstance(network, causal) or hasattr(network, "context") for network, causal in ends)
     shared = quantizer.latents_per_token
     streams = shared == 1 or not any(isinstance(network, causal) for network, causal in ends)
     single = not quantizer.variable_length and quantizer.num_codes(2 * shared) == 2
-    return local and streams and single and isinstance(tokenizer.modality, Audio)
+    return local and streams and single
 
 
 def is_long(tokenizer: Tokenizer, path: str | Path) -> bool:

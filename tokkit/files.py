@@ -44,9 +44,14 @@ def refuse_overwrite(target: str | Path, *, force: bool) -> None:
 
 def _fresh(target: Path) -> BinaryIO:
     """A new, empty file beside the target, with the permissions that any new file has."""
-    target.parent.mkdir(parents=True, exist_ok=True)
+    made = False
     while True:
         try:
             return target.with_name(f".{target.name}.{secrets.token_hex(4)}{target.suffix}").open("xb")
         except FileExistsError:
             continue
+        except FileNotFoundError:
+            if made:
+                raise
+            target.parent.mkdir(parents=True, exist_ok=True)
+            made = True

@@ -20,7 +20,7 @@ from tokkit.devices import Precision, autocast, pick_device
 from tokkit.errors import InputError, TokenFileError
 from tokkit.files import replacing
 from tokkit.fingerprint import fingerprint
-from tokkit.modalities.base import FieldBatch, Modality, Sample
+from tokkit.modalities.base import FieldBatch, Modality, Sample, from_steps
 from tokkit.modalities.padding import crop, pad_to
 from tokkit.networks.base import Decoder, Encoder, FieldDecoder, GenerativeDecoder, Grid
 from tokkit.output import TokenizerOutput
@@ -37,16 +37,17 @@ WEIGHTS_FILE = "model.safetensors"
 
 @dataclass
 class Encoding:
-    """Samples whose codes a GPU may still be computing."""
+    """Samples whose codes a GPU may still be computing. A `header` that is known saves looking at every weight for it."""
 
     tokenizer: Tokenizer
     samples: list[Sample]
     codes: Tensor
     grid: Grid
+    header: TokenHeader | None = None
 
     def finish(self, *, num_tokens: int | None = None, levels: int | None = None, max_bits: int | None = None) -> Tokens:
         """Wait for the codes."""
-        header = self.tokenizer.header(levels=levels)
+        header = self.header or self.tokenizer.header(levels=levels)
         cut = Cut(num_tokens, levels, max_bits)
         return Tokens(
             codes=cut.of(self.codes, self.grid, self.tokenizer.quantizer, self.tokenizer.name).cpu(),
@@ -205,7 +206,8 @@ class Tokenizer(nn.Module):
 
     @torch.inference_mode()
     def begin_encode(self, samples: list[Sample]) -> Encoding:
-        """Start encoding samples of one padded size. A GPU then works on while this process does something else, until `finish`."""
+        """Start encoding samples of one padded size, from the modality's `read` or `read_steps`. A GPU then works on while this process
+        does something else, until `finish`."""
         if not samples:
             raise InputError("encode: nothing to encode, the list is empty")
         sizes = {self.padded_size(sample) for sample in samples}
@@ -213,9 +215,12 @@ class Tokenizer(nn.Module):
             listed = ", ".join(map(str, sorted(sizes)))
             raise InputError(f"encode: inputs of several sizes ({listed}) make no single tensor; use encode_each")
         inputs = [pad_to(self.modality.network_input(sample), self.padded_size(sample)) for sample in samples]
+        if len({values.dtype for values in inputs}) > 1:
+            inputs = [from_steps(values) for values in inputs]
         batch = torch.empty((len(inputs), *inputs[0].shape), dtype=inputs[0].dtype, pin_memory=self.device.type == "cuda")
         np.stack([values.numpy() for values in inputs], out=batch.numpy())  # torch would wake all cores, which are busy reading
-        codes, grid = self.codes_of(self.modality.normalize(batch.to(self.device, self.dtype, non_blocking=True)))
+        values = from_steps(batch.to(self.device, non_blocking=True)).to(self.dtype)
+        codes, grid = self.codes_of(self.modality.normalize(values))
         return Encoding(self, samples, codes, grid)
 
     def codes_of(self, values: Tensor) -> tuple[Tensor, Grid]:

@@ -16,6 +16,7 @@ from tokkit.bulk.decode import decode_files
 from tokkit.bulk.encode import EncodeOptions, encode_files
 from tokkit.bulk.files import find_jobs, targets
 from tokkit.errors import InputError
+from tokkit.modalities.base import from_steps
 from tokkit.tokens import TokenReader
 
 
@@ -48,6 +49,34 @@ def test_a_tree_there_and_back(photos: Path, tmp_path: Path) -> None:
     assert (done, failures) == (7, [])
     for source in photos.rglob("*.png"):
         assert Image.open(tmp_path / "back" / source.relative_to(photos)).size == Image.open(source).size
+
+
+def test_mixed_depths_share_a_batch(tmp_path: Path) -> None:
+    """8-bit pictures are divided on the device, in a batch with a 16-bit one before it: the codes are those of each alone."""
+    random = np.random.default_rng(0)
+    Image.fromarray(random.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(tmp_path / "eight.png")
+    Image.fromarray(random.integers(0, 65536, (8, 8), dtype=np.uint16)).save(tmp_path / "sixteen.png")
+    tok = tokenizer()
+    kept = tok.modality.read_steps(tmp_path / "eight.png").values
+    assert kept.dtype == torch.uint8 and tok.modality.read_steps(tmp_path / "sixteen.png").values.dtype == torch.float32
+    every = torch.arange(256, dtype=torch.uint8)
+    assert torch.equal(from_steps(every), torch.from_numpy(np.arange(256, dtype=np.float32) / np.float32(255)))
+    assert torch.equal(from_steps(kept), tok.modality.read(tmp_path / "eight.png").values)
+    assert encode_files(tok, [tmp_path], tmp_path / "out", EncodeOptions(batch_size=2)).done == 2
+    for name in ("eight", "sixteen"):
+        assert torch.equal(tokkit.Tokens.load(tmp_path / "out" / f"{name}.tok").codes, tok.encode(tmp_path / f"{name}.png").codes)
+
+
+def test_jobs_come_in_the_order_of_their_parts(tmp_path: Path) -> None:
+    for name in ("a-b/1.png", "a/2.PNG", "a.png", "b/c/3.png", "b/.png", "b/note.txt", "link.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "gone.png").symlink_to(tmp_path / "nothing")
+    jobs = find_jobs([tmp_path], (".png",))
+    assert [job.name for job in jobs] == ["a/2.PNG", "a-b/1.png", "a.png", "b/c/3.png", "link.png"]
+    assert [job.source for job in jobs] == [tmp_path / job.name for job in jobs]
+    frames = find_jobs([tmp_path], (".mp4",), lambda folder: folder.name == "c")
+    assert [job.name for job in frames] == ["b/c"]
 
 
 def test_shards_hold_every_sample_by_its_name(photos: Path, tmp_path: Path) -> None:
@@ -145,7 +174,7 @@ def test_reading_ahead_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     for index in range(40):
         Image.new("RGB", (8, 8)).save(tmp_path / f"{index:02}.png")
     tok = tokenizer()
-    read, lock, most = tok.modality.read, threading.Lock(), [0, 0]
+    read, lock, most = tok.modality.read_steps, threading.Lock(), [0, 0]
 
     def counted(path: Path) -> object:
         with lock:
@@ -159,7 +188,7 @@ def test_reading_ahead_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         most[0] -= len(samples)
         return begin_encode(samples, **options)
 
-    monkeypatch.setattr(tok.modality, "read", counted)
+    monkeypatch.setattr(tok.modality, "read_steps", counted)
     monkeypatch.setattr(tok, "begin_encode", checked)
     assert encode_files(tok, [tmp_path], tmp_path / "out", EncodeOptions(batch_size=2)).done == 40
     assert most[1] <= 2 * 4 + 2

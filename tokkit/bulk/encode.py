@@ -16,7 +16,7 @@ from tokkit.errors import InputError
 from tokkit.modalities.base import Sample
 from tokkit.prefixes import Target, shortest
 from tokkit.tokenizer import Encoding, Tokenizer
-from tokkit.tokens import Tokens
+from tokkit.tokens import TokenHeader, Tokens
 
 HELD_BATCHES = 4
 """Batches' worth of read samples that may wait for others of their size, or for the device."""
@@ -109,9 +109,12 @@ def encode_files(
                 continue
             keep(tokens)
             progress(done + len(failures))
-        samples = _read(tokenizer, [job for job in todo if job not in long], readers, options, failures)
+        header: TokenHeader | None = None
+        samples = _read(tokenizer, [job for job in todo if job not in long] if long else todo, readers, options, failures)
         for encoding in one_ahead(tokenizer.begin_encode(batch) for batch in in_batches(tokenizer, samples, options.batch_size)):
+            encoding.header = header
             tokens = encoding.finish(num_tokens=options.num_tokens, levels=options.levels, max_bits=options.max_bits)
+            header = tokens.header
             reduced = [tokens] if target is None else _reduced(tokenizer, tokens, encoding.samples, target, failures)
             for part in reduced:
                 keep(part)
@@ -125,8 +128,10 @@ def _read(
 ) -> Iterator[Sample]:
     """Samples in order, read ahead by a bounded number of files."""
 
+    read_values = tokenizer.modality.read if options.target else tokenizer.modality.read_steps  # metrics look at floats
+
     def read(job: Job) -> Sample:
-        return replace(tokenizer.modality.read(job.source), name=job.name)
+        return replace(read_values(job.source), name=job.name)
 
     waiting: deque[tuple[Job, Future[Sample]]] = deque()
     remaining = iter(jobs)

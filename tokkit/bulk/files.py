@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -42,19 +43,31 @@ def find_jobs(inputs: Sequence[str | Path], suffixes: Iterable[str], is_job: Cal
     Raises:
         InputError: an input is not there, or a folder holds nothing that fits.
     """
-    accepted = tuple(suffixes)
+    accepted = frozenset(suffixes)
     jobs: list[Job] = []
     for given in map(Path, inputs):
         if given.is_dir() and not is_job(given):
-            below = sorted(p for p in given.rglob("*") if (is_job(p) if p.is_dir() else p.suffix.lower() in accepted and p.is_file()))
+            below = _below(given, accepted, is_job)
             if not below:
-                raise InputError(f"{given}: no file below it ends in {', '.join(accepted)}")
-            jobs.extend(Job(path, path.relative_to(given).as_posix()) for path in below)
+                raise InputError(f"{given}: no file below it ends in {', '.join(sorted(accepted))}")
+            jobs.extend(below)
         elif given.exists():
             jobs.append(Job(given, given.name))
         else:
             raise InputError(f"{given}: no such file or folder")
     return jobs
+
+
+def _below(top: Path, suffixes: frozenset[str], is_job: Callable[[Path], bool]) -> list[Job]:
+    """What of a folder's tree is to be worked on, in the order of its paths' parts."""
+    found: list[Job] = []
+    for folder, folders, files in os.walk(top):
+        inside = os.path.relpath(folder, top).replace(os.sep, "/")
+        prefix = "" if inside == "." else f"{inside}/"
+        found += [Job(place, prefix + name) for name in folders if is_job(place := Path(folder, name))]
+        places = ((Path(folder, name), prefix + name) for name in files)
+        found += [Job(place, name) for place, name in places if place.suffix.lower() in suffixes and place.is_file()]
+    return sorted(found, key=lambda job: job.name.split("/"))
 
 
 def targets(names: Sequence[str], out: Path, suffix: str) -> list[Path]:

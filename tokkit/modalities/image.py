@@ -88,8 +88,12 @@ class Image(Modality):
         self._background = [value / 255 for value in color[:3]]
 
     def read(self, file: str | Path | BinaryIO, *, name: str = "") -> Sample:
+        sample = self.read_steps(file, name=name)
+        return Sample(_floats(sample.values), sample.name)
+
+    def read_steps(self, file: str | Path | BinaryIO, *, name: str = "") -> Sample:
         with _picture(file, name) as (picture, label):
-            values = _floats(self._from_pil(picture, label))
+            values = self._from_pil(picture, label)
         return Sample(values, name or (Path(file).stem if isinstance(file, str | Path) else ""))
 
     def read_example(self, file: str | Path | BinaryIO, *, name: str = "", smallest: int | None = None) -> Tensor:
