@@ -12,7 +12,7 @@ from trimesh import creation
 from typer.testing import CliRunner
 
 import tokkit
-from tokkit.bench.encode import measure_encode
+from tokkit.bench.encode import file_system, measure_encode
 from tokkit.bulk.encode import EncodeOptions
 from tokkit.bulk.prepare import PrepareOptions, prepare_files
 from tokkit.bulk.prepared import encode_prepared
@@ -123,7 +123,9 @@ def test_prepared_shapes_to_tokens(shards: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="layers=2"):
         other = Tokenizer(modality="mesh", encoder=tok.encoder, quantizer=tok.quantizer, decoder=tok.decoder)
         encode_prepared(other, shards, tmp_path / "other", EncodeOptions())
-    rates = measure_encode(tok, shards, EncodeOptions(batch_size=2), runs=1)
+    (home := tmp_path / "measured").mkdir()
+    rates = measure_encode(tok, shards, EncodeOptions(batch_size=2), runs=1, out=home)
+    assert not list(home.iterdir()) and rates.storage == file_system(tmp_path) == file_system(home / "not" / "there")
     assert rates.files == 2 and min(rates.network + rates.end_to_end) > 0
 
 

@@ -24,15 +24,17 @@ from tokkit.tokenizer import Tokenizer
 
 @dataclass(frozen=True)
 class EncodeRates:
-    """Samples a second; `ratio` is end to end over the network alone, the median of the runs."""
+    """Samples a second; `ratio` is end to end over the network alone, the median of the runs. `storage` is the file system of the tokens:
+    making a file a sample may cost it more than everything else."""
 
     files: int
+    storage: str
     network: list[float]
     end_to_end: list[float]
     ratio: float
 
 
-def measure_encode(tokenizer: Tokenizer, folder: Path, options: EncodeOptions, *, runs: int = 3) -> EncodeRates:
+def measure_encode(tokenizer: Tokenizer, folder: Path, options: EncodeOptions, *, runs: int = 3, out: Path | None = None) -> EncodeRates:
     """Time encoding a folder against encoding the same samples when they wait in the device's memory, by turns.
 
     Args:
@@ -40,6 +42,7 @@ def measure_encode(tokenizer: Tokenizer, folder: Path, options: EncodeOptions, *
         folder: files of one size (a mixture has no single pace), or what `tokkit prepare` wrote.
         options: of the bulk encoder.
         runs: of each, after one that is not counted.
+        out: a folder, for whose file system it is measured; nothing stays there. The machine's for temporary files when not given.
 
     Raises:
         InputError: the files have several padded sizes.
@@ -56,29 +59,41 @@ def measure_encode(tokenizer: Tokenizer, folder: Path, options: EncodeOptions, *
     inputs = torch.stack([tokenizer.modality.network_input(sample) for sample in samples])
     waiting = tokenizer.modality.normalize(inputs).to(tokenizer.device)
 
-    def encode(out: Path) -> None:
+    def encode(target: Path) -> None:
         if prepared:
-            encode_prepared(tokenizer, folder, out, options)
+            encode_prepared(tokenizer, folder, target, options)
         else:
-            encode_files(tokenizer, [folder], out, options)
+            encode_files(tokenizer, [folder], target, options)
 
     network, end_to_end = [], []
     for run in range(runs + 1):
         alone = len(samples) / _time(lambda: _encode_only(tokenizer, waiting, options.batch_size))
-        out = Path(tempfile.mkdtemp())
+        home = Path(tempfile.mkdtemp(dir=out))
         try:
-            whole = len(samples) / _time(lambda out=out: encode(out / "tokens"))
+            storage = file_system(home)
+            whole = len(samples) / _time(lambda home=home: encode(home / "tokens"))
         finally:
-            shutil.rmtree(out)
+            shutil.rmtree(home)
         if run:
             network.append(alone)
             end_to_end.append(whole)
-    return EncodeRates(len(samples), network, end_to_end, median(whole / alone for whole, alone in zip(end_to_end, network, strict=True)))
+    ratio = median(whole / alone for whole, alone in zip(end_to_end, network, strict=True))
+    return EncodeRates(len(samples), storage, network, end_to_end, ratio)
 
 
 def report(rates: EncodeRates, tokenizer: Tokenizer, options: EncodeOptions) -> dict[str, Any]:
     """The measurement with what it was made on."""
     return {"bench": "encode", **provenance(), "tokenizer": tokenizer.name, "options": asdict(options), **asdict(rates)}
+
+
+def file_system(path: Path) -> str:
+    """The type of the file system that a path lies on ("ext4", "tmpfs"); "" where the machine does not say."""
+    mounts = Path("/proc/self/mounts")
+    if not mounts.exists():
+        return ""
+    listed = (line.split(" ")[1:3] for line in mounts.read_text(encoding="utf-8", errors="replace").splitlines())
+    around = {str(place) for place in (path.resolve(), *path.resolve().parents)}
+    return max(((len(place), number, kind) for number, (place, kind) in enumerate(listed) if place in around), default=(0, 0, ""))[2]
 
 
 @torch.inference_mode()

@@ -75,6 +75,7 @@ def bench_encode_command(
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...; auto is the GPU where there is one.")] = "auto",
     precision: Annotated[Precision, typer.Option(help="Of the networks.")] = Precision.fp32,
     shards: Annotated[bool, typer.Option("--shards", help="Pack into shards: no waiting for the file system to make a file each.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Measure writing into this folder; nothing stays there.")] = None,
     json: Annotated[Path | None, typer.Option(help="Write the measurement.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a result that is there.")] = False,
 ) -> None:
@@ -93,10 +94,10 @@ def bench_encode_command(
         refuse_overwrite(json, force=force)
     tokenizer = Tokenizer.from_pretrained(model, device=device, precision=precision.value)
     options = EncodeOptions(batch_size=batch_size, workers=workers, shards=shards)
-    rates = measure_encode(tokenizer, folder, options, runs=runs)
+    rates = measure_encode(tokenizer, folder, options, runs=runs, out=out)
     for name in ("network", "end_to_end"):
         print(f"{name:<10}  {', '.join(f'{rate:.1f}' for rate in getattr(rates, name))} samples/s")
-    print(f"end to end is {rates.ratio:.1%} of the network alone")
+    print(f"end to end is {rates.ratio:.1%} of the network alone" + (f", written to {rates.storage}" if rates.storage else ""))
     _write(json, report(rates, tokenizer, options))
 
 
