@@ -18,11 +18,12 @@ from pathlib import Path
 
 import numpy as np
 import skimage.data
+import torch
 from PIL import Image
 
 from tokkit.bench.tokbench.faces import build_embedder
 from tokkit.bench.tokbench.generate import make_faces, make_text
-from tokkit.bench.tokbench.layout import read_layout
+from tokkit.bench.tokbench.layout import FACE_SET, read_layout
 from tokkit.bench.tokbench.methods import home_of, open_method
 from tokkit.bench.tokbench.recognizers import build_recognizer
 from tokkit.bench.tokbench.run import run
@@ -44,12 +45,34 @@ def make_photos(folder: Path, count: int) -> None:
         ground.save(folder / f"{index:05d}.png")
 
 
+def device_memory() -> dict[str, int]:
+    """Of this process on the GPU, in bytes; peaks since the last call of this."""
+    if not torch.cuda.is_initialized():
+        return {}
+    now, peak, reserved = torch.cuda.memory_allocated(), torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved()
+    torch.cuda.reset_peak_memory_stats()
+    return {"now": now, "peak": peak, "peak_reserved": reserved}
+
+
+def place_photos(data: Path, photos: Path, annotations: Path) -> int:
+    """As `make_faces` would, with what it annotated elsewhere: dlib's landmarks take 100 MB, which not every machine has."""
+    entries = json.loads(annotations.read_text(encoding="utf-8"))
+    placed = data / "images" / "face_data" / FACE_SET
+    placed.mkdir(parents=True)
+    for entry in entries:
+        shutil.copy(photos / entry["image_name"].partition("-")[2], placed / entry["image_name"])
+    (data / "annotations").mkdir(exist_ok=True)
+    shutil.copy(annotations, data / "annotations" / "face_meta.json")
+    return sum(len(entry["faces"]) for entry in entries)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="folder of the data and of what is finished")
     parser.add_argument("--out", type=Path, required=True, help="JSON file")
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--portraits", type=int, help="how many of them show a face; a tenth, at least twelve, when not given")
+    parser.add_argument("--faces", type=Path, help="face_meta.json that this script wrote for as many portraits")
     parser.add_argument("--setting", type=int, default=256)
     parser.add_argument("--models", default="identity", help="names with commas between, as `tokkit eval` takes them")
     parser.add_argument("--device", default="auto")
@@ -67,7 +90,8 @@ def main() -> None:
             made["words"] = make_text(data, recognizer, images=given.images - portraits)
         if portraits:
             make_photos(data / "photos", portraits)
-            made["faces"] = make_faces(data, data / "photos")
+            photos = data / "photos"
+            made["faces"] = make_faces(data, photos) if given.faces is None else place_photos(data, photos, given.faces)
         made["seconds"] = time.perf_counter() - started
         (data / "finished").touch()
     parts = read_layout(data)
@@ -75,8 +99,10 @@ def main() -> None:
     for named in given.models.split(","):
         home = given.work / home_of(named).name
         started = time.perf_counter()
+        method = open_method(named, home, given.device)
+        held = device_memory()
         found = run(
-            open_method(named, home, given.device),
+            method,
             parts,
             home / str(given.setting),
             setting=given.setting,
@@ -88,6 +114,7 @@ def main() -> None:
             "cpu_seconds": found.cpu_seconds,
             "steps": found.seconds,
             "peak_bytes": found.peak_bytes,
+            **({"tokenizer_bytes": held["now"], "cuda": device_memory()} if held else {}),
             "pictures": found.images,
             "words": found.words,
             "faces": found.faces,

@@ -7,9 +7,11 @@ construction, with that recognizer.
 from __future__ import annotations
 
 import json
+import os
 import random
 import string
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,7 @@ SET = "rendered"
 SIZES = ((1024, 768), (768, 1024), (800, 800), (640, 480), (1280, 720))
 _RATIO_BANDS = ((0.006, 0.01), (0.01, 0.02), (0.02, 0.03), (0.03, 0.04), (0.04, 0.08))
 _TRIES = 30
+_THREADS = 8
 _PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
 
@@ -74,18 +77,24 @@ def make_text(
     folder = out / "images" / "text_data" / name
     annotations: list[dict[str, Any]] = []
     rendered = 0
-    for index in range(images):
+
+    def make(index: int) -> tuple[int, dict[str, Any] | None]:
         picture, placed = render(random.Random(f"{seed}-{index}"), fonts, words_each, words)
-        rendered += len(placed)
         path = folder / f"{index:05d}.jpg"
         with replacing(path) as part:
             picture.save(part, quality=95)
         kept = readable(path, placed, recognizer)
-        if kept:
-            entry = {"file_name": path.name, "height": picture.height, "width": picture.width}
-            annotations.append({**entry, "annotations": [_annotation(word, picture.size) for word in kept]})
-        else:
+        if not kept:
             path.unlink()
+            return len(placed), None
+        entry = {"file_name": path.name, "height": picture.height, "width": picture.width}
+        return len(placed), {**entry, "annotations": [_annotation(word, picture.size) for word in kept]}
+
+    with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1), "tokkit-render") as threads:
+        for placed, entry in threads.map(make, range(images)):
+            rendered += placed
+            if entry is not None:
+                annotations.append(entry)
     if not annotations:
         raise InputError(f"{script.name}: {recognizer.name} read none of {rendered} rendered words right; give another recognizer")
     count = sum(len(entry["annotations"]) for entry in annotations)

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import resource
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -22,16 +25,18 @@ from tokkit.baselines.pictures import from_picture, to_picture
 from tokkit.bench.journal import Journal
 from tokkit.bench.tokbench.faces import FaceEmbedder
 from tokkit.bench.tokbench.layout import Annotated, Part, Word
-from tokkit.bench.tokbench.prepare import fit, open_picture, restore, save_picture
+from tokkit.bench.tokbench.prepare import Placement, fit, open_picture, restore, save_picture
 from tokkit.bench.tokbench.recognizers import Recognizer, crop_word
 from tokkit.bench.tokbench.scores import FACE_EDGES, TEXT_EDGES, BucketScores, accuracy, bucket_of, bucket_scores, similarity
 from tokkit.errors import InputError, TokkitError
 from tokkit.evaluate.provenance import provenance
-from tokkit.evaluate.systems import System
+from tokkit.evaluate.systems import Coded, System
 from tokkit.files import replacing
 from tokkit.modalities.base import Sample
 
 FORMAT = "tokkit-tokbench"
+THREADS = 8
+"""That prepare and save pictures."""
 T = TypeVar("T")
 
 
@@ -211,32 +216,47 @@ def reconstruct(system: System, parts: list[Part], root: Path, setting: int, bat
     """Write the reconstruction of every picture that has none yet; what failed and why."""
     failures: list[str] = []
     done = 0
-    for part in parts:
-        target = part.reconstructions(root, setting)
-        missing = [image for image in part.images if not (target / image.name).exists()]
-        done += len(part.images) - len(missing)
-        for batch in chunks(missing, batch_size):
-            failures += _reconstruct(system, part, target, setting, batch)
-            done += len(batch)
-            progress(done)
+    with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1), "tokkit-pictures") as threads:
+        for part in parts:
+            target = part.reconstructions(root, setting)
+            missing = [image for image in part.images if not (target / image.name).exists()]
+            done += len(part.images) - len(missing)
+            batches = list(chunks(missing, batch_size))
+            opened: deque[list[Future[_Prepared]]] = deque()
+            for number, batch in enumerate(batches):
+                for following in batches[number + len(opened) : number + 2]:  # the next is read while this one is coded
+                    opened.append([threads.submit(_prepare, part, image, setting) for image in following])
+                failures += _reconstruct(system, part, target, batch, opened.popleft(), threads)
+                done += len(batch)
+                progress(done)
     return failures
 
 
-def _reconstruct(system: System, part: Part, target: Path, setting: int, batch: list[Annotated]) -> list[str]:
+_Prepared = tuple[Sample, Placement]
+
+
+def _prepare(part: Part, image: Annotated, setting: int) -> _Prepared:
+    square, placed = fit(open_picture(part.folder / image.name), setting)
+    return Sample(from_picture(square), Path(image.name).stem), placed
+
+
+def _reconstruct(
+    system: System, part: Part, target: Path, batch: list[Annotated], opened: list[Future[_Prepared]], threads: ThreadPoolExecutor
+) -> list[str]:
     """One batch at once; when that fails, picture by picture."""
-    prepared, samples = [], []
     try:
-        for image in batch:
-            square, placed = fit(open_picture(part.folder / image.name), setting)
-            prepared.append((image, placed))
-            samples.append(Sample(from_picture(square), Path(image.name).stem))
-        coded = system.code(samples)
+        prepared = [future.result() for future in opened]
+        coded = system.code([sample for sample, _ in prepared])
     except TokkitError as error:
         if len(batch) == 1:
             return [f"{part.name}/{batch[0].name}: {error}"]
-        return [failure for image in batch for failure in _reconstruct(system, part, target, setting, [image])]
-    for (image, placed), code in zip(prepared, coded, strict=True):
+        each = zip(batch, opened, strict=True)
+        return [failure for image, own in each for failure in _reconstruct(system, part, target, [image], [own], threads)]
+
+    def save(image: Annotated, placed: Placement, code: Coded) -> None:
         save_picture(restore(to_picture(code.values).convert("RGB"), placed), target / image.name)
+
+    list(threads.map(save, batch, (placed for _, placed in prepared), coded))
     return []
 
 
