@@ -56,13 +56,14 @@ def device_memory() -> dict[str, int]:
 
 def place_photos(data: Path, photos: Path, annotations: Path) -> int:
     """As `make_faces` would, with what it annotated elsewhere: dlib's landmarks take 100 MB, which not every machine has."""
-    entries = json.loads(annotations.read_text(encoding="utf-8"))
+    pairs = [(entry, photos / entry["image_name"].partition("-")[2]) for entry in json.loads(annotations.read_text(encoding="utf-8"))]
+    entries = [entry for entry, photo in pairs if photo.exists()]
     placed = data / "images" / "face_data" / FACE_SET
     placed.mkdir(parents=True)
-    for entry in entries:
-        shutil.copy(photos / entry["image_name"].partition("-")[2], placed / entry["image_name"])
+    for entry, photo in pairs[: len(entries)]:
+        shutil.copy(photo, placed / entry["image_name"])
     (data / "annotations").mkdir(exist_ok=True)
-    shutil.copy(annotations, data / "annotations" / "face_meta.json")
+    (data / "annotations" / "face_meta.json").write_text(json.dumps(entries), encoding="utf-8")
     return sum(len(entry["faces"]) for entry in entries)
 
 
@@ -72,7 +73,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="JSON file")
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--portraits", type=int, help="how many of them show a face; a tenth, at least twelve, when not given")
-    parser.add_argument("--faces", type=Path, help="face_meta.json that this script wrote for as many portraits")
+    parser.add_argument("--faces", type=Path, help="face_meta.json that this script wrote for as many portraits, or more")
     parser.add_argument("--setting", type=int, default=256)
     parser.add_argument("--models", default="identity", help="names with commas between, as `tokkit eval` takes them")
     parser.add_argument("--device", default="auto")
@@ -122,10 +123,10 @@ def main() -> None:
             "scores": {name: {"mean": score.mean, **score.buckets} for name, score in found.scores.items()},
             "counts": {name: score.counts for name, score in found.scores.items()},
         }
-        print(named, json.dumps(results[named], indent=1))
-    stored = {"setting": given.setting, "data": made, "results": results, "provenance": provenance()}
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    given.out.write_text(json.dumps(stored, indent=1) + "\n", encoding="utf-8")
+        print(named, json.dumps(results[named], indent=1), flush=True)
+        stored = {"setting": given.setting, "data": made, "results": results, "provenance": provenance()}
+        given.out.parent.mkdir(parents=True, exist_ok=True)
+        given.out.write_text(json.dumps(stored, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
