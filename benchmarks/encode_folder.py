@@ -77,11 +77,9 @@ def main() -> None:
             options = EncodeOptions(batch_size=given.batch_size, workers=best, shards=shards)
             rates = measure_encode(tokenizer, given.folder, options, runs=given.runs, out=storage)
             found.append({"tokenizer": tokenizer.name, "options": asdict(options), "pipeline": alone, **asdict(rates)})
-            print(
-                f"{tokenizer.name} {'shards' if shards else 'files'} on {rates.storage}, {best} readers: "
-                f"network {rates.network[-1]:.0f}/s, end to end {', '.join(f'{rate:.0f}' for rate in rates.end_to_end)}/s = {rates.ratio:.1%}",
-                flush=True,
-            )
+            whole = ", ".join(f"{rate:.0f}" for rate in rates.end_to_end)
+            way = f"{tokenizer.name} {'shards' if shards else 'files'} on {rates.storage}, {best} readers"
+            print(f"{way}: network {rates.network[-1]:.0f}/s, end to end {whole}/s = {rates.ratio:.1%}", flush=True)
             stored = {"bench": "encode", "precision": given.precision, **provenance(), "results": found}
             given.out.parent.mkdir(parents=True, exist_ok=True)
             given.out.write_text(json.dumps(stored, indent=1) + "\n", encoding="utf-8")
