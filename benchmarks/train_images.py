@@ -9,14 +9,13 @@ python benchmarks/train_images.py --train images-train.tar --val images-val.tar 
 python benchmarks/rate_distortion.py plain=plain-1d-eval.json nested=nested-1d-eval.json flow=flow-1d-eval.json --out docs/rd.svg
 python benchmarks/pictures_at.py runs/nested-1d runs/flow-1d --num-tokens 8 --scale 256 --size 128 --out docs/at-8-tokens.png
 
-Every training runs twice: for a few steps to learn the machine's pace (and to compile), then for as many steps as fit into --minutes at
-that pace, so that the learning rate reaches its end in time. Writes for each: NAME.jsonl (the loss curve), NAME.yaml, NAME-eval.json.
+Every training takes --minutes, compiling included, and its learning rate reaches its end in that time. Writes for each: NAME.jsonl (the
+loss curve), NAME.yaml, NAME-eval.json.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
 import subprocess
@@ -29,7 +28,8 @@ from tokkit import registry
 
 RECIPES = Path(__file__).parent / "training"
 NAMES = ("wetok-gq", "vq-f16", "uniwetok-binary-128")
-TRIAL_STEPS = 300
+STEPS = 1_000_000
+"""More than any training takes: the time ends it."""
 QUIET = ["train.sample_every=1000000", "evaluate.every=2000", "train.checkpoint_every=5000"]
 
 
@@ -38,17 +38,9 @@ def tokkit(*arguments: object, gpu: int | None) -> None:
     subprocess.run([sys.executable, "-m", "tokkit", *map(str, arguments)], check=True, env=environment)
 
 
-def train(name: str, steps: int, run: Path, given: argparse.Namespace, gpu: int | None) -> None:
-    data = [f"data.path={given.train}", f"evaluate.data.path={given.val}", f"train.steps={steps}"]
+def train(name: str, run: Path, given: argparse.Namespace, gpu: int | None) -> None:
+    data = [f"data.path={given.train}", f"evaluate.data.path={given.val}", f"train.steps={STEPS}", f"train.minutes={given.minutes}"]
     tokkit("train", RECIPES / f"{name}-10min.yaml", *data, *QUIET, *given.override, "--out", run, "--force", gpu=gpu)
-
-
-def steps_that_fit(run: Path, minutes: float) -> int:
-    """From the pace of the last logged steps of a trial; a twentieth of the time is left for looking and saving."""
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    pace = [line["samples_per_second"] for line in lines if "samples_per_second" in line][-1]
-    batch = next(int(line.split(":")[1]) for line in (run / "recipe.yaml").read_text().splitlines() if "batch_size" in line)
-    return int(0.95 * 60 * minutes * pace / batch)
 
 
 def judge(name: str, run: Path, given: argparse.Namespace, gpu: int | None) -> None:
@@ -78,7 +70,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--runs", type=Path, help="keep the trained tokenizers in this folder")
     parser.add_argument("--reports", type=Path, help="folder for html reports, which hold the pictures: mind their licence")
-    parser.add_argument("--minutes", type=float, default=8.0, help="of each training, the trial not counted")
+    parser.add_argument("--minutes", type=float, default=8.0, help="of each training")
     parser.add_argument("--crop", type=int, help="judge the middle of this size of each picture; whole pictures when not given")
     parser.add_argument("--gpus", type=int, default=1, help="trainings are dealt out to so many; 0 leaves the choice to torch")
     parser.add_argument("--only", default=",".join(NAMES), help="names with commas between")
@@ -91,10 +83,7 @@ def main() -> None:
     gpus = [index % given.gpus if given.gpus else None for index in range(len(names))]
     with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(len(names)) as pool:
         runs = [(given.runs or Path(scratch)) / name for name in names]
-        list(pool.map(lambda job: train(job[0], TRIAL_STEPS, job[1], given, job[2]), zip(names, runs, gpus, strict=True)))
-        steps = [steps_that_fit(run, given.minutes) for run in runs]
-        print(dict(zip(names, steps, strict=True)), flush=True)
-        list(pool.map(lambda job: train(job[0], job[1], job[2], given, job[3]), zip(names, steps, runs, gpus, strict=True)))
+        list(pool.map(lambda job: train(job[0], job[1], given, job[2]), zip(names, runs, gpus, strict=True)))
         list(pool.map(lambda job: judge(job[0], job[1], given, job[2]), zip(names, runs, gpus, strict=True)))
 
 

@@ -2,10 +2,9 @@
 
 python benchmarks/train_meshes.py --train meshes-train/ --val meshes-val/ --out benchmarks/results/meshes-h100
 
-Prepares the shapes where that was not done. Every training runs twice: for a few steps to learn the machine's pace (and to compile), then
-for as many steps as fit into --minutes at that pace, so that the learning rate reaches its end in time. A name may carry options, to
-compare designs: 'vat-512B encoder.cells=8 quantizer.levels=[4,4,4,4]'. Writes for each: NAME.jsonl (the loss curve), NAME.yaml,
-NAME-eval.json, NAME/ (the tokenizer).
+Prepares the shapes where that was not done. Every training takes --minutes, compiling included, and its learning rate reaches its end in
+that time. A name may carry options, to compare designs: 'vat-512B encoder.cells=8 quantizer.levels=[4,4,4,4]'. Writes for each:
+NAME.jsonl (the loss curve), NAME.yaml, NAME-eval.json, NAME/ (the tokenizer).
 """
 
 from __future__ import annotations
@@ -18,10 +17,9 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from train_images import RECIPES, steps_that_fit, tokkit
+from train_images import RECIPES, STEPS, tokkit
 
 NAMES = ("vat-512B", "vat-256B", "vat-4KB")
-TRIAL_STEPS = 200
 
 
 def prepared(meshes: Path, shards: Path) -> None:
@@ -31,12 +29,11 @@ def prepared(meshes: Path, shards: Path) -> None:
         subprocess.run([*command, "--surface", "12288", "--sharp", "4096"], check=False)
 
 
-def train(design: str, steps: int, run: Path, given: argparse.Namespace, gpu: int | None, *, trial: bool = False) -> None:
+def train(design: str, run: Path, given: argparse.Namespace, gpu: int | None) -> None:
     name, *options = design.split()
-    data = [f"data.path={given.shards}/train", f"data.val={given.shards}/val", f"train.steps={steps}"]
-    if trial:
-        data += [f"train.log_every={TRIAL_STEPS // 2}", "evaluate.every=1000000", f"train.warmup={TRIAL_STEPS // 2}"]
-    tokkit("train", RECIPES / f"{name}-10min.yaml", *data, *options, *given.override, "--out", run, "--force", gpu=gpu)
+    data = [f"data.path={given.shards}/train", f"data.val={given.shards}/val"]
+    time = [f"train.steps={STEPS}", f"train.minutes={given.minutes}"]
+    tokkit("train", RECIPES / f"{name}-10min.yaml", *data, *time, *options, *given.override, "--out", run, "--force", gpu=gpu)
 
 
 def judge(run: Path, given: argparse.Namespace) -> None:
@@ -53,7 +50,7 @@ def main() -> None:
     parser.add_argument("--val", type=Path, required=True, help="folder of meshes to judge on")
     parser.add_argument("--shards", type=Path, default=Path(".data/mesh-shards"), help="prepared shapes: train/ and val/ in this folder")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--minutes", type=float, default=8.0, help="of each training, the trial not counted")
+    parser.add_argument("--minutes", type=float, default=8.0, help="of each training")
     parser.add_argument("--gpus", type=int, default=1, help="trainings are dealt out to so many; 0 leaves the choice to torch")
     parser.add_argument("--only", default=",".join(NAMES), help="names, with ; or , between (; where options hold commas)")
     parser.add_argument("--judges", type=int, default=4, help="processes that judge a tokenizer")
@@ -73,10 +70,7 @@ def main() -> None:
     with ThreadPoolExecutor(len(designs)) as pool:
         if "train" in given.stages:
             jobs = list(zip(designs, runs, gpus, strict=True))
-            list(pool.map(lambda job: train(job[0], TRIAL_STEPS, job[1], given, job[2], trial=True), jobs))
-            steps = [steps_that_fit(run, given.minutes) for run in runs]
-            print(dict(zip(designs, steps, strict=True)), flush=True)
-            list(pool.map(lambda job, count: train(job[0], count, job[1], given, job[2]), jobs, steps))
+            list(pool.map(lambda job: train(job[0], job[1], given, job[2]), jobs))
         if "judge" in given.stages:
             list(pool.map(lambda run: judge(run, given), runs))
 

@@ -74,6 +74,8 @@ class Train:
 
     Attributes:
         steps: optimizer steps.
+        minutes: stop after so much time, reading data, compiling, looking and saving included, with the schedule at its end then; `steps`
+            is the most steps all the same. Such a run depends on the machine's pace, so it cannot be repeated exactly.
         batch_size: samples a step, over all processes and accumulated parts together.
         lr: peak learning rate of AdamW.
         betas, weight_decay: AdamW's.
@@ -99,6 +101,7 @@ class Train:
     """
 
     steps: Positive
+    minutes: Rate | None = None
     batch_size: Positive = 16
     lr: Rate = 1e-4
     betas: tuple[Fraction, Fraction] = (0.9, 0.95)

@@ -14,6 +14,7 @@ from tests.small import RECIPE, write_recipe
 from tokkit.errors import InputError, RecipeError
 from tokkit.recipe import Recipe, Train
 from tokkit.train import checkpoint, train
+from tokkit.train.clock import Clock
 from tokkit.train.ema import Average
 from tokkit.train.log import MetricsFile, read_metrics
 from tokkit.train.loop import NotFinite, Run
@@ -133,6 +134,47 @@ def test_learning_rates_by_hand() -> None:
     assert rates[6] == pytest.approx(0.1 + 0.9 * 0.5)
     assert rates[10] == pytest.approx(0.1)
     assert learning_rate(9, Train(steps=11, lr=2.0)) == 2.0
+
+
+def test_the_clock_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("tokkit.train.clock.time.monotonic", lambda: now[0])
+    options = Train(steps=1001, minutes=1.0, lr=1.0, warmup=20, schedule="cosine")
+    clock = Clock(options, torch.device("cpu"), 1)
+    clock.start(0)
+    for step, seconds, progress in ((10, 110.0, 0.0), (20, 120.0, 0.0), (25, 125.0, 5 / 980), (30, 130.0, 0.25), (40, 140.0, 0.5)):
+        now[0] = seconds
+        clock.tick(step)
+        assert clock.progress == pytest.approx(progress)
+        assert not clock.over
+    assert learning_rate(40, options, progress=clock.progress) == pytest.approx(0.5)
+    resumed = Clock(options, torch.device("cpu"), 1)
+    resumed.load_state_dict(clock.state_dict())
+    now[0] = 1000.0
+    resumed.start(40)
+    now[0] = 1010.0
+    resumed.tick(50)
+    assert resumed.progress == pytest.approx(0.75)
+    now[0] = 1020.0
+    resumed.tick(60)
+    assert resumed.progress == 1
+    assert resumed.over
+    by_steps = Clock(Train(steps=11), torch.device("cpu"), 1)
+    by_steps.tick(5)
+    assert by_steps.progress == 0.5
+    by_steps.tick(11)
+    assert not by_steps.over
+
+
+def test_minutes_end_a_run_with_its_schedule(tmp_path: Path) -> None:
+    options = ["train.steps=1000000", "train.minutes=0.02", "train.schedule=cosine", "train.min_lr=1e-7", "evaluate.every=1000000"]
+    recipe = Recipe.load(write_recipe(tmp_path), [*options, "train.log_every=10", "train.sample_every=1000000", "train.ema=0.9"])
+    out = train(recipe, tmp_path / "run", cpu=True)
+    last = [line for line in read_metrics(out) if "l1" in line][-1]
+    assert last["step"] < 1_000_000
+    assert last["learning_rate"] < recipe.section("train").lr / 2
+    before = weights(out)
+    assert same(weights(train(recipe, tmp_path / "run", resume=True, cpu=True)), before)
 
 
 def test_average_by_hand() -> None:

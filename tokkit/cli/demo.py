@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from statistics import mean
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,17 +15,15 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from tokkit.evaluate.result import Evaluation
-    from tokkit.recipe import Recipe
+
 RECIPE = Path(__file__).with_name("demo.yaml")
 BASELINES = ("jpeg", "webp")
-LARGEST_STEPS = 20_000
-_TRIAL_STEPS, _WARM_UP_STEPS = 40, 8
 _SIDE = 256
 
 
 def demo_command(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for everything; an earlier demo there is replaced.")] = Path("demo"),
-    minutes: Annotated[float, typer.Option(min=0.01, help="Time to train; the number of steps follows from the machine's pace.")] = 2.0,
+    minutes: Annotated[float, typer.Option(min=0.01, help="Time to train.")] = 2.0,
     steps: Annotated[int | None, typer.Option(min=1, help="Steps to train, instead of a time.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Use a folder that holds other things.")] = False,
 ) -> None:
@@ -54,9 +51,9 @@ def demo_command(
 
     training, pictures = write_training_pictures(out / "training"), write_held_out_pictures(out / "pictures")
     paths = [f"data.path={json.dumps(str(training))}", f"data.val={json.dumps(str(pictures))}"]
-    wanted = steps or steps_that_fit(Recipe.load(RECIPE, paths), 60 * minutes)
-    print(f"training {wanted} steps on the pictures that come with scikit-image")
-    train(Recipe.load(RECIPE, [*paths, f"train.steps={wanted}", f"train.warmup={min(50, wanted // 10)}"]), model, force=True)
+    limit = [f"train.minutes={minutes}"] if steps is None else [f"train.steps={steps}", f"train.warmup={min(50, steps // 10)}"]
+    print(f"training {f'{minutes:g} minutes' if steps is None else f'{steps} steps'} on the pictures that come with scikit-image")
+    train(Recipe.load(RECIPE, [*paths, *limit]), model, force=True)
     tokenizer = Tokenizer.from_pretrained(model, device="auto")
 
     encode_files(tokenizer, [pictures], out / "tokens", EncodeOptions(force=True))
@@ -79,34 +76,6 @@ def demo_command(
     for what, path in told.items():
         print(f"{what + ':':<12} {path}")
     print(f"done in {time.monotonic() - started:.0f} s")
-
-
-def steps_that_fit(recipe: Recipe, seconds: float) -> int:
-    """How many training steps this machine takes in that time, by timing a few on the recipe's own data."""
-    import torch
-
-    from tokkit.data.loader import batches
-    from tokkit.devices import pick_device
-    from tokkit.tokenizer import Tokenizer
-
-    options = recipe.section("train")
-    device = pick_device("auto")
-    tokenizer = Tokenizer.from_recipe(recipe).to(device).train()
-    optimizer = torch.optim.AdamW(tokenizer.parameters(), lr=options.lr)
-    source = recipe.section("data").build().open(tokenizer.modality, split="train")
-    times = []
-    for batch in batches(source, batch_size=options.batch_size, stop=_TRIAL_STEPS):
-        before = time.perf_counter()
-        values = batch.to(device)
-        output = tokenizer(values)
-        ((output.reconstruction - values).square().mean() + output.loss).backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        times.append(time.perf_counter() - before)
-    pace = mean(times[_WARM_UP_STEPS:])
-    return max(1, min(LARGEST_STEPS, int(seconds / pace)))
 
 
 def write_training_pictures(folder: Path) -> Path:

@@ -1,7 +1,7 @@
 """One run of training, from a recipe to a folder that `Tokenizer.from_pretrained` loads.
 
 Everything random in a step is a function of (seed, step, rank), and so is its batch: a run that was killed and goes on from its last
-checkpoint takes the very steps that it would have taken.
+checkpoint takes the very steps that it would have taken. (Only `train.minutes` lets the time have a say, in the learning rate and the end.)
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from tokkit.tokenizer import RECIPE_FILE, WEIGHTS_FILE, Tokenizer
 from tokkit.train import checkpoint
 from tokkit.train.adversary import Adversary
 from tokkit.train.balancer import Balancer
+from tokkit.train.clock import Clock
 from tokkit.train.ema import Average
 from tokkit.train.judges import Judges
 from tokkit.train.log import METRICS_FILE, Bar, MetricsFile
@@ -116,7 +117,9 @@ class Run:
         self.balancer = Balancer.of_run(recipe, self.judges.names, self.judges.module, self.device)
         self.average = Average(self.tokenizer, self.options.ema) if self.options.ema is not None else None
         self.usage = CodebookUsage(self.tokenizer.quantizer.codebook_sizes)
+        self.clock = Clock(self.options, self.device, self.accelerator.num_processes)
         self.step = 0
+        self._rate = 0.0
         self._window: list[tuple[int, dict[str, Tensor]]] = []
         self._checked = 0
 
@@ -143,11 +146,13 @@ class Run:
             self.accelerator.init_trackers(self.recipe.name)
         with Bar(self.options.steps, self.step, shown=main) as self.bar:
             self._window_start, self._window_step = time.perf_counter(), self.step
+            self.clock.start(self.step)
             for batch in self._batches():
                 self._take_step(batch.to(self.device, non_blocking=True))
                 self.step += 1
+                self.clock.tick(self.step)
                 self.bar.advance(self.step)
-                last = self.step == self.options.steps
+                last = self.step == self.options.steps or self.clock.over
                 if self.device.type == "cpu" or self._due("log_every") or last:
                     self._check_finite()
                 if self._due("log_every") or last:
@@ -156,10 +161,14 @@ class Run:
                     self._save()  # before looking, which takes a while: a run that is stopped there keeps its last step
                 if self.step % self.recipe.evaluate.every == 0 or self._due("sample_every") or last:
                     self._look()
+                if last:
+                    break
         if self.options.trackers:
             self.accelerator.end_training()
 
     def _batches(self) -> Iterator[Batch]:
+        if self.clock.over:
+            return iter(())
         return batches(
             self.source,
             batch_size=self.options.batch_size // self.accelerator.num_processes,
@@ -185,13 +194,14 @@ class Run:
             self._backward(weighted, terms)
             pairs.append(pair)
         self.judges.average_gradients()
-        terms["gradient_norm"] = self._optimize(self.optimizer, self.trained, learning_rate(self.step, self.options))
+        self._rate = learning_rate(self.step, self.options, progress=self.clock.progress)
+        terms["gradient_norm"] = self._optimize(self.optimizer, self.trained, self._rate)
         if self.adversary is not None and self.step >= self.adversary.section.start:
             for target, fake in self._parts(self.adversary.module, pairs):
                 with self.accelerator.autocast():
                     weighted = self.adversary.discriminator_terms(target, fake)
                 self._backward(weighted, terms)
-            rate = learning_rate(self.step, self.options, self.adversary.peak)
+            rate = learning_rate(self.step, self.options, self.adversary.peak, self.clock.progress)
             terms["discriminator_gradient_norm"] = self._optimize(self.adversary.optimizer, self.adversary.module, rate)
         if self.average is not None:
             self.average.update(self.tokenizer)
@@ -259,7 +269,7 @@ class Run:
         values["loss"] = sum(value for name, value in values.items() if "norm" not in name and name not in ("discriminator", "lecam"))
         values |= {f"quantizer/{name}": value.float().mean().item() for name, value in self._details.items()}
         values |= {f"codebook/{name}": value for name, value in self.usage.compute().summary().items()}
-        values["learning_rate"] = learning_rate(self.step - 1, self.options)
+        values["learning_rate"] = self._rate
         values["samples_per_second"] = samples / seconds
         if self.accelerator.is_main_process:
             self.metrics_file.write(self.step, values)
@@ -301,6 +311,7 @@ class Run:
     def _optional_parts(self) -> dict[str, Any]:
         """What has a state only in some runs, by its name in the checkpoint."""
         parts = {"adversary": self.adversary, "balancer": self.balancer, "average": self.average, "scaler": self.accelerator.scaler}
+        parts["clock"] = self.clock if self.options.minutes is not None else None
         parts["losses"] = self.judges if self.judges.state_dict() else None
         return {name: part for name, part in parts.items() if part is not None}
 

@@ -1,4 +1,4 @@
-"""The optimizer and its learning rate, a pure function of the step."""
+"""The optimizer and its learning rate."""
 
 from __future__ import annotations
 
@@ -11,15 +11,27 @@ from torch import nn
 from tokkit.recipe import Train
 
 
-def learning_rate(step: int, train: Train, peak: float | None = None) -> float:
-    """The rate of step 0, 1, ...: linear warm-up, then constant or a cosine that ends at `min_lr` on the last step."""
+def share_of_steps(step: int, train: Train) -> float:
+    """How far step 0, 1, ... is from the end of the warm-up to the last step, in 0...1."""
+    return min(1.0, max(0, step - train.warmup) / max(1, train.steps - 1 - train.warmup))
+
+
+def learning_rate(step: int, train: Train, peak: float | None = None, progress: float | None = None) -> float:
+    """The rate of a step: linear warm-up, then constant or a cosine that ends at `min_lr`.
+
+    Args:
+        step: 0, 1, ...
+        train: names the schedule.
+        peak: instead of `train.lr`.
+        progress: how far the cosine is, where something else than the steps says so.
+    """
     peak = train.lr if peak is None else peak
     if step < train.warmup:
         return peak * (step + 1) / train.warmup
     if train.schedule == "constant":
         return peak
-    progress = (step - train.warmup) / max(1, train.steps - 1 - train.warmup)
-    return train.min_lr + (peak - train.min_lr) * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+    progress = share_of_steps(step, train) if progress is None else progress
+    return train.min_lr + (peak - train.min_lr) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
 def make_optimizer(module: nn.Module, train: Train) -> torch.optim.AdamW:
