@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
 from tokkit.errors import InputError
 
@@ -33,3 +34,25 @@ def pick_device(device: str | torch.device) -> torch.device:
     if picked.type == "cuda" and not torch.cuda.is_available():
         raise InputError(f"device {device!r}: this machine has no CUDA GPU that torch can use; use cpu or auto")
     return picked
+
+
+class Arriving:
+    """A tensor on its way to this process's memory.
+
+    A GPU takes its orders one after the other, so `tensor.cpu()` waits for everything that it has been told so far. The copy begins here,
+    and `wait` waits for it alone: the GPU computes on what it was told since.
+    """
+
+    def __init__(self, values: Tensor):
+        self._event: torch.cuda.Event | None = None
+        self._values = values
+        if values.is_cuda:
+            self._values = torch.empty(values.shape, dtype=values.dtype, pin_memory=True).copy_(values, non_blocking=True)
+            self._event = torch.cuda.Event(blocking=True)  # sleeps, where spinning would hold a core
+            self._event.record(torch.cuda.current_stream(values.device))
+
+    def wait(self) -> Tensor:
+        """The tensor, when it is here."""
+        if self._event is not None:
+            self._event.synchronize()
+        return self._values

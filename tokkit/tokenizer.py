@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from tokkit import registry
-from tokkit.devices import Precision, autocast, pick_device
+from tokkit.devices import Arriving, Precision, autocast, pick_device
 from tokkit.errors import InputError, TokenFileError
 from tokkit.files import replacing
 from tokkit.fingerprint import fingerprint
@@ -41,7 +41,7 @@ class Encoding:
 
     tokenizer: Tokenizer
     samples: list[Sample]
-    codes: Tensor
+    codes: Arriving
     grid: Grid
     header: TokenHeader | None = None
 
@@ -50,7 +50,7 @@ class Encoding:
         header = self.header or self.tokenizer.header(levels=levels)
         cut = Cut(num_tokens, levels, max_bits)
         return Tokens(
-            codes=cut.of(self.codes, self.grid, self.tokenizer.quantizer, self.tokenizer.name).cpu(),
+            codes=cut.of(self.codes.wait(), self.grid, self.tokenizer.quantizer, self.tokenizer.name),
             codebook_sizes=header.codebook_sizes,
             grid=self.grid,
             modality=header.modality,
@@ -221,7 +221,7 @@ class Tokenizer(nn.Module):
         np.stack([values.numpy() for values in inputs], out=batch.numpy())  # torch would wake all cores, which are busy reading
         values = from_steps(batch.to(self.device, non_blocking=True)).to(self.dtype)
         codes, grid = self.codes_of(self.modality.normalize(values))
-        return Encoding(self, samples, codes, grid)
+        return Encoding(self, samples, Arriving(codes), grid)
 
     def codes_of(self, values: Tensor) -> tuple[Tensor, Grid]:
         """Codes [B, N, Q] and grid of [B, C, *spatial] on the device, in the networks' range and padded to the stride."""

@@ -98,7 +98,7 @@ def test_an_interrupted_job_goes_on(photos: Path, tmp_path: Path, shards: bool, 
 
     def interrupted(*args: object, **options: object) -> object:
         calls.append(1)
-        if len(calls) == 3:
+        if len(calls) == 4:
             raise KeyboardInterrupt
         return begin_encode(*args, **options)
 
@@ -107,7 +107,7 @@ def test_an_interrupted_job_goes_on(photos: Path, tmp_path: Path, shards: bool, 
         patch.setattr(tok, "begin_encode", interrupted)
         encode_files(tok, [photos], tmp_path / "out", options)
     summary = encode_files(tok, [photos], tmp_path / "out", options)
-    assert (summary.skipped, summary.done) == (1, 6), "of two that had begun, one was finished"
+    assert (summary.skipped, summary.done) == (1, 6), "of three that had begun, one was finished"
     again = encode_files(tok, [photos], tmp_path / "out", options)
     assert (again.skipped, again.done) == (7, 0)
     whole = tmp_path / "whole"

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import itertools
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 from tokkit.bulk.files import Failure, Job, by_pieces, find_jobs, refuse_existing, targets
 from tokkit.bulk.sinks import SUFFIX
+from tokkit.devices import Arriving
 from tokkit.errors import InputError, TokenFileError
 from tokkit.tokenizer import Tokenizer
 from tokkit.tokens import TokenReader, Tokens
@@ -49,21 +51,34 @@ def decode_files(
     refuse_existing(paths, force=force, hint="")
     pieces = by_pieces(tokenizer)
     done = 0
+    writing: deque[tuple[list[Path], list[Future[None]]]] = deque()
+
+    def collect() -> None:
+        nonlocal done
+        for path, future in zip(*writing.popleft(), strict=True):
+            try:
+                future.result()
+                done += 1
+            except InputError as error:
+                failures.append(Failure(str(path), str(error)))
+        progress(done + len(failures))
+
+    def write(path: Path, values: Arriving, extras: tuple[float, ...]) -> None:
+        tokenizer.write(path, values.wait(), extras=extras, force=force)
+
     with ThreadPoolExecutor(4, "tokkit-write") as writers:
         for tokens, batch_paths in _batched(zip(work, paths, strict=True), batch_size, failures):
             if pieces.are_long(tokenizer, tokens):
                 pairs = zip(tokens, batch_paths, strict=True)
                 written = [writers.submit(pieces.decode_file, tokenizer, sample, path, force=force) for sample, path in pairs]
             else:
-                values = zip(batch_paths, tokenizer.decode_each(tokens), tokens.extras, strict=True)
-                written = [writers.submit(tokenizer.write, path, value, extras=extras, force=force) for path, value, extras in values]
-            for path, future in zip(batch_paths, written, strict=True):
-                try:
-                    future.result()
-                    done += 1
-                except InputError as error:
-                    failures.append(Failure(str(path), str(error)))
-            progress(done + len(failures))
+                values = zip(batch_paths, map(Arriving, tokenizer.decode_each(tokens)), tokens.extras, strict=True)
+                written = [writers.submit(write, path, value, extras) for path, value, extras in values]
+            writing.append((batch_paths, written))
+            if len(writing) > 1:  # one batch is written while the next is decoded
+                collect()
+        while writing:
+            collect()
     return done, failures
 
 

@@ -20,6 +20,8 @@ from tokkit.tokens import TokenHeader, Tokens
 
 HELD_BATCHES = 4
 """Batches' worth of read samples that may wait for others of their size, or for the device."""
+BEGUN_AHEAD = 2
+"""Batches that the device has been given before the codes of the one before them are looked at."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ def encode_files(
             progress(done + len(failures))
         header: TokenHeader | None = None
         samples = _read(tokenizer, [job for job in todo if job not in long] if long else todo, readers, options, failures)
-        for encoding in one_ahead(tokenizer.begin_encode(batch) for batch in in_batches(tokenizer, samples, options.batch_size)):
+        for encoding in begun_ahead(tokenizer.begin_encode(batch) for batch in in_batches(tokenizer, samples, options.batch_size)):
             encoding.header = header
             tokens = encoding.finish(num_tokens=options.num_tokens, levels=options.levels, max_bits=options.max_bits)
             header = tokens.header
@@ -178,15 +180,14 @@ def _reduced(tokenizer: Tokenizer, tokens: Tokens, samples: list[Sample], target
     return [part for alone, sample in each for part in _reduced(tokenizer, alone, [sample], target, failures)]
 
 
-def one_ahead(encodings: Iterator[Encoding]) -> Iterator[Encoding]:
-    """Begin the next before handing out the one before it, so that the device never waits for this process."""
-    before: Encoding | None = None
+def begun_ahead(encodings: Iterator[Encoding]) -> Iterator[Encoding]:
+    """Begin the next ones before handing out the one before them, so that the device never waits for this process."""
+    begun: deque[Encoding] = deque()
     for encoding in encodings:
-        if before is not None:
-            yield before
-        before = encoding
-    if before is not None:
-        yield before
+        begun.append(encoding)
+        if len(begun) > BEGUN_AHEAD:
+            yield begun.popleft()
+    yield from begun
 
 
 def shard_sink(tokenizer: Tokenizer, out: Path, options: EncodeOptions) -> ShardSink:

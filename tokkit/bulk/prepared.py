@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from tokkit.bulk.encode import EncodeOptions, Summary, in_batches, one_ahead, shard_sink
+from tokkit.bulk.encode import EncodeOptions, Summary, begun_ahead, in_batches, shard_sink
 from tokkit.data.mesh_shards import MANIFEST, check_manifest, mesh_modality, shape_sample
 from tokkit.data.shapes import Prepared
 from tokkit.errors import InputError
@@ -54,7 +54,7 @@ def encode_prepared(
                 else:
                     yield sample
 
-        for encoding in one_ahead(tokenizer.begin_encode(batch) for batch in in_batches(tokenizer, wanted(), options.batch_size)):
+        for encoding in begun_ahead(tokenizer.begin_encode(batch) for batch in in_batches(tokenizer, wanted(), options.batch_size)):
             tokens = encoding.finish(num_tokens=options.num_tokens, levels=options.levels, max_bits=options.max_bits)
             sink.put(tokens)
             done += len(tokens)

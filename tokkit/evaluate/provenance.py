@@ -48,13 +48,15 @@ def command() -> str:
 
 
 def commit() -> str | None:
-    """The git commit of tokkit's source, with "-dirty" behind it when it was changed since.
+    """The git commit of tokkit's source, with "-dirty" behind it when it was changed since; None where there is no checkout.
 
-    Outside a checkout, the environment's TOKKIT_COMMIT: a copy on another machine has no git to ask. None where neither is there.
+    TOKKIT_COMMIT of the environment goes before: a copy on another machine has no git to ask, or one that knows another commit.
     """
+    if named := os.environ.get("TOKKIT_COMMIT"):
+        return named
     folder = Path(tokkit.__file__).parent
     if _git(folder, "ls-files", "--error-unmatch", "__init__.py") is None:
-        return os.environ.get("TOKKIT_COMMIT")
+        return None
     head = _git(folder, "rev-parse", "HEAD")
     changed = _git(folder, "status", "--porcelain", "--untracked-files=no", "--", ".")
     return f"{head}-dirty" if head and changed else head
