@@ -46,12 +46,12 @@ def train(name: str, run: Path, given: argparse.Namespace, gpu: int | None) -> N
 def judge(name: str, run: Path, given: argparse.Namespace, gpu: int | None) -> None:
     result = given.out / f"{name}-eval.json"
     metrics = "psnr,ssim,patch_spectrum" if given.crop else "psnr,ssim,ms_ssim,patch_spectrum"
-    options = ["--metrics", metrics, "--baselines", "jpeg,webp,avif", "--json", result, "--force"]
+    options = ["--metrics", metrics, "--baselines", given.baselines, "--json", result, "--force"]
     if given.reports:
         options += ["--report", given.reports / f"{name}.html"]
-    tokkit("eval", run, cropped(given.val, given.crop, run) if given.crop else given.val, *options, gpu=gpu)
     for source, target in (("metrics.jsonl", f"{name}.jsonl"), ("recipe.yaml", f"{name}.yaml")):
         shutil.copy(run / source, given.out / target)
+    tokkit("eval", run, cropped(given.val, given.crop, run) if given.crop else given.val, *options, gpu=gpu)
 
 
 def cropped(pictures: Path, side: int, run: Path) -> Path:
@@ -72,6 +72,7 @@ def main() -> None:
     parser.add_argument("--reports", type=Path, help="folder for html reports, which hold the pictures: mind their licence")
     parser.add_argument("--minutes", type=float, default=8.0, help="of each training")
     parser.add_argument("--crop", type=int, help="judge the middle of this size of each picture; whole pictures when not given")
+    parser.add_argument("--baselines", default="jpeg,webp,avif", help="codecs in the same tables; they take longer than the tokenizer")
     parser.add_argument("--gpus", type=int, default=1, help="trainings are dealt out to so many; 0 leaves the choice to torch")
     parser.add_argument("--only", default=",".join(NAMES), help="names with commas between")
     parser.add_argument("override", nargs="*", help="options of every recipe, key.sub=value")

@@ -37,11 +37,11 @@ def train(design: str, run: Path, given: argparse.Namespace, gpu: int | None) ->
 
 
 def judge(run: Path, given: argparse.Namespace) -> None:
+    for source, target in (("metrics.jsonl", f"{run.name}.jsonl"), ("recipe.yaml", f"{run.name}.yaml")):
+        shutil.copy(run / source, given.out / target)
     command = [sys.executable, str(Path(__file__).parent / "mesh_eval.py"), str(run), "--data", str(given.val)]
     command += ["--workers", str(given.judges), "--limit", str(given.limit), "--baselines", given.baselines, "--device", given.device]
     subprocess.run([*command, "--out", str(given.out / f"{run.name}-eval.json")], check=True)
-    for source, target in (("metrics.jsonl", f"{run.name}.jsonl"), ("recipe.yaml", f"{run.name}.yaml")):
-        shutil.copy(run / source, given.out / target)
 
 
 def main() -> None:
