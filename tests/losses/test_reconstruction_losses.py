@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import urllib.error
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import lpips
 import pytest
 import torch
 from torch import nn
-from torchmetrics.image import StructuralSimilarityIndexMeasure
+from torchmetrics.image import PeakSignalNoiseRatio, StructuralSimilarityIndexMeasure
 
 from tokkit import registry
 from tokkit.errors import InputError
@@ -23,6 +24,26 @@ def test_l1_and_l2_by_hand() -> None:
     reconstruction = torch.tensor([0.5, 1.0, 1.0, 0.0])
     assert registry.build("loss", "l1")(target, reconstruction).item() == pytest.approx((0.5 + 0 + 2 + 0.5) / 4)
     assert registry.build("loss", "l2")(target, reconstruction).item() == pytest.approx((0.25 + 0 + 4 + 0.25) / 4)
+
+
+def test_psnr_is_the_mean_of_the_metric_with_the_sign_changed() -> None:
+    target = torch.zeros(2, 3, 4, 4)
+    reconstruction = torch.stack([torch.full((3, 4, 4), 0.2), torch.full((3, 4, 4), 0.02)])
+    by_hand = -(10 * math.log10(4 / 0.04) + 10 * math.log10(4 / 0.0004)) / 2
+    assert registry.build("loss", "psnr", limit=200.0)(target, reconstruction).item() == pytest.approx(by_hand, abs=1e-4)
+    assert registry.build("loss", "psnr", limit=30.0)(target, target).item() == pytest.approx(-30)
+    metric = PeakSignalNoiseRatio(data_range=2.0, reduction="elementwise_mean", dim=(1, 2, 3))
+    noisy = torch.rand(3, 3, 8, 8) - 0.5
+    ours = registry.build("loss", "psnr", limit=200.0)(torch.zeros_like(noisy), noisy)
+    assert -ours.item() == pytest.approx(metric(noisy, torch.zeros_like(noisy)).item(), abs=1e-4)
+
+
+def test_psnr_gives_a_smooth_sample_the_say_of_a_hard_one() -> None:
+    reconstruction = torch.stack([torch.full((3, 4, 4), 0.5), torch.full((3, 4, 4), 0.05)]).requires_grad_()
+    registry.build("loss", "psnr", limit=200.0)(torch.zeros_like(reconstruction), reconstruction).backward()
+    assert reconstruction.grad is not None
+    hard, smooth = reconstruction.grad.flatten(1).norm(dim=1)
+    assert smooth.item() == pytest.approx(10 * hard.item(), rel=1e-4)  # a decibel of it takes a tenth of the change
 
 
 @pytest.mark.parametrize("name", ["l1", "l2", "ssim"])
