@@ -167,13 +167,27 @@ def encode(place: Place, minutes: float) -> list[Command]:
 
 
 def step_1d(place: Place, minutes: float) -> list[Command]:
-    return [place.script("train_step_1d.py", "--peer", f"{place.peers}/titok", "--out", place.out / "train-step-1d.json", "--samples", 10)]
+    """As the peer's trainer runs it first; with the peer compiled too, which takes its time, second."""
+
+    def measure(name: str, only: str) -> Command:
+        given = ("--peer", f"{place.peers}/titok", "--samples", 10, "--only", only)
+        return place.script("train_step_1d.py", *given, "--out", place.out / f"{name}.json")
+
+    return [measure("train-step-1d", "titok,tokkit,tokkit compiled"), measure("train-step-1d-compiled", "titok compiled,tokkit compiled")]
 
 
 def dac_speed(place: Place, minutes: float) -> list[Command]:
-    sounds = place.data / "audio-val.tar"
-    given = ("--peer", place.peers, "--sounds", sounds, "--out", place.out / "dac-speed.json", "--samples", 10, "--runs", 2)
-    return [place.script("dac_speed.py", *given)]
+    """Training first, for encoding 200 files one by one takes the peer a minute a round."""
+
+    def measure(name: str, *options: object) -> Command:
+        given = ("--peer", place.peers, "--sounds", place.data / "audio-val.tar", "--out", place.out / f"{name}.json")
+        return place.script("dac_speed.py", *given, *options)
+
+    training = "dac,dac bf16,dac bf16 lean,tokkit,tokkit bf16,tokkit bf16 compiled"
+    return [
+        measure("dac-train-step", "--only", training, "--samples", 10, "--runs", 2),
+        measure("dac-encode", "--only", "encode", "--runs", 2),
+    ]
 
 
 def tokbench(place: Place, minutes: float) -> list[Command]:
@@ -206,8 +220,8 @@ JOBS = {
     "sweep": Job(lambda place, minutes: [place.script("sweep_lookup.py", "--out", place.out / "lookup-sweep.json")], 90),
     "lookup": Job(lambda place, minutes: [[*TOKKIT, "bench", "lookup", "--json", str(place.out / "lookup.json")]], 120),
     "encode": Job(encode, 100),
-    "step-1d": Job(step_1d, 150),
-    "dac-speed": Job(dac_speed, 200),
+    "step-1d": Job(step_1d, 170),
+    "dac-speed": Job(dac_speed, 280),
     "tokbench": Job(tokbench, 240),
 }
 

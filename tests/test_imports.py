@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1] / "tokkit"
 ROWS = [
     {"errors"},
     {"registry"},
-    {"config", "weights", "ffmpeg", "files", "ops", "geometry", "dsp", "tiling", "devices", "fingerprint", "output"},
+    {"config", "weights", "ffmpeg", "files", "ops", "geometry", "dsp", "tiling", "devices", "fingerprint", "output", "pretrained"},
     {"tokens"},
     {"modalities", "networks", "quantizers", "losses", "metrics", "baselines", "meshtokens"},
     {"data", "prefixes", "search", "streaming"},

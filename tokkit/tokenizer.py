@@ -15,7 +15,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from tokkit import registry
+from tokkit import pretrained, registry
 from tokkit.devices import Arriving, Precision, autocast, pick_device
 from tokkit.errors import InputError, TokenFileError
 from tokkit.files import replacing
@@ -382,7 +382,7 @@ class Tokenizer(nn.Module):
         """Load a tokenizer that `save` or training wrote.
 
         Args:
-            folder: with `recipe.yaml` and `model.safetensors`.
+            folder: with `recipe.yaml` and `model.safetensors`; or the name of a tokenizer that comes with the package (`tiny-image`).
             device: where it will run.
             precision, tile: as in the constructor.
 
@@ -390,11 +390,12 @@ class Tokenizer(nn.Module):
             InputError: the folder holds no tokenizer, the weights do not fit the recipe, or the device is not there.
             RecipeError: the recipe is wrong.
         """
-        folder = Path(folder)
+        folder = pretrained.resolve(folder)
         missing = [name for name in (RECIPE_FILE, WEIGHTS_FILE) if not (folder / name).is_file()]
         if missing:
             raise InputError(
-                f"{folder}: no tokenizer here, {' and '.join(missing)} missing; give the folder that `tokkit train` or `save` wrote"
+                f"{folder}: no tokenizer here, {' and '.join(missing)} missing; give the folder that `tokkit train` or `save` wrote, or "
+                f"{' or '.join(pretrained.names())}"
             )
         tokenizer = cls.from_recipe(Recipe.load(folder / RECIPE_FILE), precision=precision, tile=tile)
         try:

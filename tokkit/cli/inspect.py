@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from tokkit import pretrained
 from tokkit.errors import InputError
 
 
@@ -27,6 +28,7 @@ def inspect_command(
         return
     if target is None:
         raise InputError("inspect: give a tokenizer's folder, a .tok file or a recipe, or --ops")
+    target = pretrained.resolve(target)
     if not target.exists():
         raise InputError(f"{target}: no such file or folder")
     if target.is_dir():
