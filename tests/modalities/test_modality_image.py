@@ -357,6 +357,19 @@ def test_normalize() -> None:
     assert IMAGE.denormalize(torch.tensor([-3.0, 3.0]), clamp=False).tolist() == [-1, 2]
 
 
+def test_black_and_white_cannot_be_overdone() -> None:
+    target = torch.tensor([1.0, 1.0, -1.0, -1.0, 0.9, -0.9, 0.0]).view(1, 1, 1, 7)
+    reconstruction = torch.tensor([1.5, 0.8, -1.1, 1.3, 1.2, -1.2, -2.0]).view(1, 1, 1, 7).requires_grad_()
+    shown = IMAGE.shown(reconstruction, target)
+    assert shown.flatten().tolist() == pytest.approx([1.0, 0.8, -1.0, 1.3, 1.2, -1.2, -2.0])
+    decoded = [IMAGE.denormalize(values).flatten() for values in (shown, reconstruction)]
+    assert torch.equal(*decoded), "the loss sees what decoding shows"
+    (shown - target).square().sum().backward()
+    assert reconstruction.grad is not None
+    assert (reconstruction.grad.flatten() != 0).tolist() == [False, True, False, True, True, True, True]
+
+
+
 def test_import_is_light() -> None:
     code = "import sys, tokkit.modalities.image; print([m for m in ('torchvision', 'skimage', 'torchmetrics') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -124,6 +124,10 @@ class Modality(ABC):
     def denormalize(self, values: Tensor, *, clamp: bool = True) -> Tensor:
         """Back to the public range; clamped to it, unless a gradient has to pass."""
 
+    def shown(self, reconstruction: Tensor, target: Tensor) -> Tensor:
+        """A reconstruction as losses should see it, both [B, C, *spatial] in the networks' range: without what decoding cuts off anyway."""
+        return reconstruction
+
     def network_input(self, sample: Sample) -> Tensor:
         """What the encoder sees of a sample, before `normalize`: its values, unless they are no tensor that a network can take."""
         return sample.values

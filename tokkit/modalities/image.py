@@ -23,6 +23,8 @@ from tokkit.modalities.inputs import opened
 from tokkit.registry import register
 
 _ORIENTATION = 0x0112
+_HALF_STEP = 1 / 255
+"""Of 8 bits, in the networks' range."""
 _WRITERS: dict[str, tuple[str, dict[str, Any]]] = {
     ".png": ("PNG", {}),
     ".jpg": ("JPEG", {"quality": 95, "subsampling": 0}),
@@ -151,6 +153,11 @@ class Image(Modality):
         """[-1, 1] to [0, 1]."""
         public = (values + 1) / 2
         return public.clamp(0, 1) if clamp else public
+
+    def shown(self, reconstruction: Tensor, target: Tensor) -> Tensor:
+        """Where the target is black or white, values beyond are that too. Elsewhere they stay: nothing would bring back what is cut off."""
+        beyond = (target.abs() > 1 - _HALF_STEP) & (reconstruction * target.sign() > 1)
+        return torch.where(beyond, target, reconstruction)
 
     def crop(
         self,

@@ -212,6 +212,10 @@ class Video(Modality):
         """[-1, 1] to [0, 1]."""
         return self.picture.denormalize(values, clamp=clamp)
 
+    def shown(self, reconstruction: Tensor, target: Tensor) -> Tensor:
+        """As of pictures: black and white cannot be overdone."""
+        return self.picture.shown(reconstruction, target)
+
     def crop(
         self,
         values: Tensor,

@@ -212,7 +212,8 @@ class Run:
         output = self.model(batch.values if isinstance(batch, Captioned) else batch)
         output.captions = list(batch.captions) if isinstance(batch, Captioned) else None
         modality = self.tokenizer.modality
-        target, fake = modality.normalize(output.target), modality.normalize(output.reconstruction.float())
+        target = modality.normalize(output.target)
+        fake = modality.shown(modality.normalize(output.reconstruction.float()), target)
         terms = self.judges.terms(target, fake, output)
         if self.adversary is not None and self.step >= self.adversary.section.start:
             with self.accelerator.autocast():
