@@ -5,14 +5,16 @@ import tarfile
 from pathlib import Path
 
 import pytest
+import torch
 from eval_fakes import pictures
 from typer.testing import CliRunner, Result
 
 import tokkit
 from tests.small import tokenizer
-from tokkit.cli.demo import demo_command, side_by_side
+from tokkit.cli.demo import RECIPE, demo_command, quicker_threads, side_by_side
 from tokkit.cli.main import app
 from tokkit.errors import InputError
+from tokkit.recipe import Recipe
 from tokkit.train.clock import TICK
 from tokkit.train.log import read_metrics
 
@@ -117,6 +119,17 @@ def test_the_demo_ends_with_its_time(tmp_path: Path, capsys: pytest.CaptureFixtu
     demo_command(out=tmp_path / "demo", minutes=0.001)
     assert "training 0.001 minutes" in capsys.readouterr().out
     assert read_metrics(tmp_path / "demo" / "model")[-1]["step"] == TICK
+
+
+def test_the_demo_trains_with_the_threads_that_are_quicker(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = Recipe.load(RECIPE)
+    before = torch.get_num_threads()
+    monkeypatch.setattr("tokkit.cli.demo.median", lambda times: 1.0 if torch.get_num_threads() > 1 else 2.0)
+    torch.set_num_threads(2)
+    assert quicker_threads(recipe) == torch.get_num_threads() == 2
+    monkeypatch.setattr("tokkit.cli.demo.median", lambda times: 2.0 if torch.get_num_threads() > 1 else 1.0)
+    assert quicker_threads(recipe) == 1
+    torch.set_num_threads(before)
 
 
 def test_the_comparison_has_a_column_for_every_system() -> None:
