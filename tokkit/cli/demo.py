@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from tokkit.evaluate.result import Evaluation
+    from tokkit.recipe import Recipe
 
 RECIPE = Path(__file__).with_name("demo.yaml")
 BASELINES = ("jpeg", "webp")
