@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
@@ -21,14 +21,29 @@ DAC_MELS = {32: 5, 64: 10, 128: 20, 256: 40, 512: 80, 1024: 160, 2048: 320}
 """Window -> number of mel bands in DAC's training (https://arxiv.org/abs/2306.06546)."""
 
 
+class SpectralLoss(Loss):
+    """Base of losses between spectrograms."""
+
+    compiles = True
+
+    def compile(self, *args: Any, mode: str = "default", **kwargs: Any) -> None:
+        """As torch has it, but without strides padded to whole cache lines, which torch's compiler does on GPUs.
+
+        That padding let the backward pass of `stft` with `phase` write a buffer in one order and read it in another: right values, and
+        gradients a thousand times too long in random directions (torch 2.11; https://github.com/pytorch/pytorch/issues/194281).
+        """
+        from torch._inductor import list_mode_options
+
+        options = {**list_mode_options(mode), "comprehensive_padding": False}
+        super().compile(*args, options=options, **kwargs)
+
+
 @register("loss", "mel")
-class MelLoss(Loss):
+class MelLoss(SpectralLoss):
     """L1 of log10 mel magnitudes, summed over resolutions: DAC's training loss (https://arxiv.org/abs/2306.06546).
 
     Periodic Hann windows, hop of a quarter window, librosa's mel filters from 0 Hz to half the sample rate, magnitudes clamped to 1e-5.
     """
-
-    compiles = True
 
     def __init__(
         self,
@@ -55,7 +70,7 @@ class MelLoss(Loss):
             raise InputError(f"loss mel: {len(windows)} windows need as many numbers of mels, got {len(mels)}")
         self.sample_rate = sample_rate
         self.scales = tuple(zip(windows, mels, strict=True))
-        self.spectra = nn.ModuleList(_Spectrum(window, dsp.mel_basis(sample_rate, window, mels).T) for window, mels in self.scales)
+        self.spectra = nn.ModuleList(_Spectrum(window, dsp.mel_basis(sample_rate, window, mels)) for window, mels in self.scales)
         self.magnitude_weight = magnitude_weight
         self.weight = weight
 
@@ -71,13 +86,11 @@ class MelLoss(Loss):
 
 
 @register("loss", "stft")
-class StftLoss(Loss):
+class StftLoss(SpectralLoss):
     """L1 of log10 power and of magnitudes of spectrograms, summed over resolutions: DAC's definition (https://arxiv.org/abs/2306.06546).
 
     With `phase` the L1 of real and imaginary parts is added, which a wrong phase cannot escape.
     """
-
-    compiles = True
 
     def __init__(
         self,
@@ -118,10 +131,13 @@ class _Spectrum(nn.Module):
         self.basis: Tensor | None
 
     def forward(self, signal: Tensor) -> tuple[Tensor, Tensor]:
-        """[..., T] fp32 -> real and imaginary parts [..., bins, frames, 2], and magnitudes [..., bins or mel bands, frames]."""
-        waves = torch.view_as_real(dsp.stft(signal, self.window, self.window // 4, self.shape))
+        """[..., T] fp32 -> real and imaginary parts [..., frames, bins, 2], and magnitudes [..., frames, bins or mel bands].
+
+        Frames first: the order that they lie in memory.
+        """
+        waves = torch.view_as_real(dsp.stft(signal, self.window, self.window // 4, self.shape).transpose(-1, -2))
         magnitudes = waves.square().sum(-1).clamp(min=SMALLEST_POWER).sqrt()
-        return waves, magnitudes if self.basis is None else self.basis @ magnitudes
+        return waves, magnitudes if self.basis is None else magnitudes @ self.basis
 
 
 def _log(magnitude: Tensor) -> Tensor:

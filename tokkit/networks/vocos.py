@@ -16,7 +16,6 @@ from tokkit.registry import register
 
 Positive = Annotated[int, Field(ge=1)]
 KERNEL = 7
-MAX_LOG_MAGNITUDE = math.log(100.0)
 
 
 @register("decoder", "vocos")
@@ -76,7 +75,8 @@ class VocosDecoder(Decoder):
         hidden = self.norm(self.embed(latents.transpose(1, 2)).transpose(1, 2))  # [B, T, width]
         for block in self.blocks:
             hidden = block(hidden)
-        spectrum = self.head(hidden).unflatten(-1, (self.channels, 2, -1))
+        with torch.autocast(latents.device.type, enabled=False):  # a phase of some turns has no digits left in bf16
+            spectrum = self.head(hidden.to(self.last_layer.dtype)).unflatten(-1, (self.channels, 2, -1))
         return self._to_samples(spectrum)
 
     @property
@@ -84,10 +84,15 @@ class VocosDecoder(Decoder):
         return self.head[1].get_parameter("weight")
 
     def _to_samples(self, spectrum: Tensor) -> Tensor:
-        """Log-magnitude and phase [B, T, C, 2, window // 2 + 1] -> [B, C, T * hop], in fp32."""
+        """Log-magnitude and phase [B, T, C, 2, window // 2 + 1] -> [B, C, T * hop], in fp32.
+
+        Magnitudes end at window / 2, the sum of the window: no spectrum of samples in [-1, 1] has larger ones. Vocos ends them at 100. The
+        gradient passes that end, else what is too loud would stay so.
+        """
         with torch.autocast(spectrum.device.type, enabled=False):
-            magnitude, phase = spectrum.float().unbind(3)
-            magnitude = magnitude.clamp(max=MAX_LOG_MAGNITUDE).exp()
+            log_magnitude, phase = spectrum.float().unbind(3)
+            beyond = (log_magnitude.detach() - math.log(self.window / 2)).relu()
+            magnitude = (log_magnitude - beyond).exp()
             # In real numbers as far as it goes: the compiler joins those.
             waves = torch.view_as_complex(torch.stack([magnitude * phase.cos(), magnitude * phase.sin()], -1))
             frames = torch.fft.irfft(waves, self.window)  # [B, T, C, window]
