@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import scipy.signal
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import tokkit
 from tokkit import dsp, registry
@@ -72,6 +72,55 @@ def test_losses_compile_as_one_graph(name: str, options: dict[str, Any]) -> None
         value.backward()
         found.append((value.detach(), made.grad))
     torch.testing.assert_close(found[0], found[1])
+
+
+SPECTRAL = [("mel", {}), ("stft", {"windows": (2048, 512, 128)}), ("stft", {"windows": (2048, 512, 128), "phase": True})]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(("name", "options"), SPECTRAL)
+@pytest.mark.parametrize("mode", ["default", "reduce-overhead"])
+def test_compiled_for_the_gpu_the_gradients_are_the_same(name: str, options: dict[str, Any], mode: str) -> None:
+    """Step after step, as CUDA graphs are replayed; torch 2.11 gave `stft` with `phase` gradients a thousand times too long."""
+    eager, compiled = (tokkit.build("loss", name, **options).cuda() for _ in range(2))
+    compiled.compile(mode=mode)
+    for step in range(4):
+        torch.compiler.cudagraph_mark_step_begin()
+        found: list[Tensor] = []
+        for loss in (eager, compiled):
+            made = sound(100 + step, 24000).cuda().requires_grad_()
+            found.extend(torch.autograd.grad(loss(sound(step, 24000).cuda(), made), made))
+        torch.testing.assert_close(found[1], found[0], rtol=1e-2, atol=1e-3 * float(found[0].abs().max()))
+
+
+@pytest.mark.parametrize("mode", ["default", "reduce-overhead"])
+def test_compiling_pads_no_strides(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, Any]] = []
+    monkeypatch.setattr(nn.Module, "compile", lambda module, **options: asked.append(options))
+    for name in ("mel", "stft"):
+        tokkit.build("loss", name).compile(mode=mode)
+    for options in (one["options"] for one in asked):
+        assert options["comprehensive_padding"] is False
+        assert options.get("triton.cudagraphs", False) is (mode == "reduce-overhead")
+
+
+def test_spectra_are_in_the_order_of_memory() -> None:
+    """What torch 2.11 compiled wrongly was a loss over a transposed spectrogram."""
+    for spectrum in (*tokkit.build("loss", "mel").spectra, *tokkit.build("loss", "stft").spectra):
+        waves, magnitudes = spectrum(sound(0, 3000))
+        assert waves.is_contiguous() and magnitudes.is_contiguous()
+
+
+@pytest.mark.parametrize("volume", [1e-7, 1e-5, 1e-3, 1.0, 10.0])
+@pytest.mark.parametrize("target", [0.0, 1e-5, 1.0])
+def test_gradients_are_bounded_near_silence(target: float, volume: float) -> None:
+    """|d loss / d bin| is at most (2 / (1e-5 ln 10) + 2) / N; frames have 1.5 window times the samples' power, thrice at edges."""
+    window, samples = 128, 4000
+    made = (sound(1, samples, 1) * volume).requires_grad_()
+    tokkit.build("loss", "stft", windows=(window,), phase=True)(sound(2, samples, 1) * target, made).backward()
+    bins = (window // 2 + 1) * (samples * 4 // window + 1)
+    bound = (2 / (1e-5 * math.log(10)) + 2) / math.sqrt(bins) * math.sqrt(3 * 1.5 * window)
+    assert made.grad is not None and float(made.grad.norm()) <= bound
 
 
 @pytest.mark.parametrize("name", ["mel", "stft"])

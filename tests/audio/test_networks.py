@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import math
 from typing import Any
 
 import pytest
@@ -126,6 +128,42 @@ def test_vocos_inverts_the_fourier_transform() -> None:
     restored = decoder._to_samples(polar)
     assert restored.shape == signal.shape
     torch.testing.assert_close(restored, signal, atol=1e-5, rtol=1e-4)
+
+
+def test_vocos_is_never_louder_than_sound_can_be_nor_stuck_there() -> None:
+    decoder = build("decoder", "vocos", dim=4, width=4, hidden=4, depth=1, hop=10, window=40)
+    spectrum = torch.randn(1, 9, 1, 2, 21, generator=torch.Generator().manual_seed(0))
+    loud, louder = (spectrum.index_fill(3, torch.tensor(0), level) for level in (math.log(20.0), 30.0))
+    louder.requires_grad_()
+    torch.testing.assert_close(decoder._to_samples(louder), decoder._to_samples(loud))
+    decoder._to_samples(louder).square().sum().backward()
+    assert louder.grad is not None and float(louder.grad[:, :, :, 0].sum()) > 0
+
+
+def test_vocos_draws_its_spectrum_in_fp32_under_autocast() -> None:
+    decoder = build("decoder", "vocos", dim=4, width=4, hidden=4, depth=1, hop=10, window=40)
+    found: list[Tensor] = []
+    decoder.head.register_forward_hook(lambda *call: found.append(call[-1]))
+    with torch.autocast("cpu", torch.bfloat16):
+        decoder(torch.randn(1, 5, 4), (5,))
+    assert found[0].dtype == torch.float32
+
+
+@pytest.mark.gpu
+def test_vocos_compiled_for_the_gpu_has_the_same_gradients() -> None:
+    eager = build("decoder", "vocos", dim=64, width=128, hidden=256, depth=2, hop=320, window=1280).cuda().train()
+    compiled = copy.deepcopy(eager)
+    compiled.compile(mode="reduce-overhead")
+    for step in range(4):
+        torch.compiler.cudagraph_mark_step_begin()
+        made = torch.Generator().manual_seed(step)
+        latents, weights = torch.randn(8, 75, 64, generator=made).cuda(), torch.randn(8, 1, 24000, generator=made).cuda()
+        for decoder in (eager, compiled):
+            decoder.zero_grad(set_to_none=True)
+            (decoder(latents, (75,)) * weights).sum().backward()
+        for one, other in zip(eager.parameters(), compiled.parameters(), strict=True):
+            assert one.grad is not None and other.grad is not None
+            torch.testing.assert_close(other.grad, one.grad, rtol=1e-2, atol=1e-2 * float(one.grad.abs().max()))
 
 
 @pytest.mark.parametrize("channels", [1, 2])
