@@ -163,6 +163,38 @@ def test_bits_round_trip(bits: int, group_bits: int) -> None:
     assert torch.equal(unpack_bits(codes, bits, group_bits), given)
 
 
+def test_levels_by_hand() -> None:
+    """2.0 -> 1 + 1/2 + 1/4; -0.6 -> -1 + 1/2 - 1/4; 0.3 -> 1 - 1/2 - 1/4."""
+    quantizer = LFQ(bits=9, groups=3, levels=3)
+    quantized = quantizer(torch.tensor([[[2.0, -0.6, 0.3]]]))
+    assert quantizer.dim == 3 and quantizer.codebook_sizes == (8, 8, 8)
+    assert quantized.latents.tolist() == [[[1.75, -0.75, 0.25]]]
+    assert quantized.codes.tolist() == [[[0b111, 0b010, 0b001]]]
+    assert torch.equal(quantizer.lookup(quantized.codes), quantized.latents)
+
+
+@pytest.mark.parametrize("levels", [1, 2, 4])
+def test_levels_are_the_nearest_of_equally_spaced_values(levels: int) -> None:
+    torch.manual_seed(0)
+    latents = torch.randn(2, 50, 3) * 2
+    values = torch.arange(2**levels) * 2 ** (2 - levels) - (2 - 2.0 ** (1 - levels))
+    nearest = values[(latents.unsqueeze(-1) - values).abs().argmin(-1)]
+    assert torch.equal(LFQ(bits=3 * levels, groups=3, levels=levels)(latents).latents, nearest)
+    bounded = (torch.sigmoid(latents) * 2 - 1) * (2 - 2.0 ** (1 - levels))
+    nearest = values[(bounded.unsqueeze(-1) - values).abs().argmin(-1)]
+    assert torch.equal(Binary(bits=3 * levels, levels=levels)(latents).latents, nearest)
+
+
+def test_entropies_of_levels_are_over_bits() -> None:
+    latents = small_latents(3, 7, 4)
+    quantizer = LFQ(bits=8, groups=2, levels=2).train()
+    left = torch.stack([latents, 2 * (latents - latents.sign())], -1)
+    sample, batch = softmax_entropies(left.reshape(-1, 4), 1, 0.01)
+    terms = quantizer(latents).terms
+    torch.testing.assert_close(terms["entropy_sample"], sample, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(terms["entropy_batch"], batch, rtol=1e-4, atol=1e-5)
+
+
 def test_options_that_cannot_be() -> None:
     with pytest.raises(InputError, match="do not divide"):
         LFQ(bits=10, groups=3)
@@ -171,3 +203,5 @@ def test_options_that_cannot_be() -> None:
     assert LFQ(bits=32, entropy_weight=0.0).codebook_sizes == (2**32,)
     with pytest.raises(InputError, match="group_bits"):
         Binary(bits=128, group_bits=63)
+    with pytest.raises(InputError, match="3 levels do not divide 128 bits"):
+        Binary(levels=3)

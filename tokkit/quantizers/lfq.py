@@ -24,6 +24,9 @@ class LFQ(SignQuantizer):
     entropy over groups. loss = entropy_weight * (sample - batch) + commitment * mean (x - sg q)^2, the entropies in nats of
     softmax(2 x.c / temperature) over the codes c of a group: confident tokens, all codes in use. The sample entropy is the exact
     factorised sum over bits, never 2^bits wide.
+
+    `levels` above 1 is the residual form: a channel's further bits are the signs of what is left of it, each at half the step of the last,
+    so that a channel has 2^levels values where a bit alone has two. Groups, codes and entropies are over the bits as before.
     """
 
     def __init__(
@@ -31,6 +34,7 @@ class LFQ(SignQuantizer):
         *,
         bits: Annotated[int, Field(ge=1)] = 18,
         groups: Annotated[int, Field(ge=1)] = 1,
+        levels: Annotated[int, Field(ge=1)] = 1,
         temperature: Annotated[float, Field(gt=0)] = 0.01,
         entropy_weight: Annotated[float, Field(ge=0)] = 0.1,
         entropy_pool: Literal["shared", "per_group"] = "shared",
@@ -38,8 +42,9 @@ class LFQ(SignQuantizer):
     ):
         """
         Args:
-            bits: bits of a token; D = bits.
+            bits: bits of a token; D = bits / levels.
             groups: codes of a token, Q; K = 2^(bits / groups) each. WeTok has 8 bits a group.
+            levels: bits of a channel, side by side in the codes.
             temperature: of the soft assignment in the entropies.
             entropy_weight: of the entropy loss; 0 computes none.
             entropy_pool: the batch entropy's histogram: one over all groups, as WeTok's released code has it, or one for each group,
@@ -47,7 +52,7 @@ class LFQ(SignQuantizer):
             commitment: weight of the commitment loss.
 
         Raises:
-            InputError: the groups do not divide the bits, or a group is too large for the histogram of its codes.
+            InputError: the groups or levels do not divide the bits, or a group is too large for the histogram of its codes.
         """
         if bits % groups:
             raise InputError(f"lfq: {groups} groups do not divide {bits} bits")
@@ -57,7 +62,12 @@ class LFQ(SignQuantizer):
                 f"most {LARGEST_HISTOGRAM} bits each), entropy_weight=0, or the quantizer `binary`, whose entropy is over single bits"
             )
         super().__init__(
-            bits=bits, group_bits=bits // groups, temperature=temperature, entropy_weight=entropy_weight, commitment=commitment
+            bits=bits,
+            group_bits=bits // groups,
+            levels=levels,
+            temperature=temperature,
+            entropy_weight=entropy_weight,
+            commitment=commitment,
         )
         self.entropy_pool: Literal["shared", "per_group"] = entropy_pool
 
