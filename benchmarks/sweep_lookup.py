@@ -26,28 +26,36 @@ from tokkit.ops.codebook_lookup.launch import Config, default_config, triton_loo
 from tokkit.ops.residual_lookup import triton as residual
 
 CHANGES: dict[int, list[dict[str, int | None]]] = {
-    8: [{"scan_rows": 16}, {"rows": 128}, {"rescore_rows": 16}],
-    32: [{"scan_rows": 8}, {"scan_rows": 8, "scan_unroll": 16}, {"codes": 64}],
-    128: [
-        {"codes": 128, "registers": 128},
-        {"registers": 128},
-        {"stages": 3},
-        {"rows": 64, "warps": 4},
-        {"rows": 256},
-        {"rescore_rows": 8},
-        {"rescore_rows": 8, "rescore_columns": 32},
-        {"rescore_columns": 128},
-        {"rescore_warps": 1},
-        {"rescore_rows": 2, "rescore_warps": 1},
-        {"rescore_rows": 8, "rescore_warps": 4},
-        {"rescore_rows": 16, "rescore_columns": 32, "rescore_warps": 4},
-        {"scan_rows": 4},
-        {"scan_rows": 16},
+    8: [{"scan_rows": 16}, {"rows": 128}, {"rescore_rows": 16}, {"scan_codes": 256}],
+    32: [{"scan_rows": 16, "scan_unroll": 8}, {"scan_rows": 4}, {"scan_codes": 256, "scan_blocks": 1}],
+    64: [
+        {"scan_codes": 256},
+        {"scan_codes": 512},
+        {"scan_codes": 512, "scan_rows": 8},
+        {"scan_codes": 512, "scan_rows": 8, "scan_unroll": 16},
+        {"scan_codes": 256, "scan_unroll": 16},
     ],
-    256: [{"scan_rows": 16, "scan_unroll": 8}, {"scan_rows": 8}, {"rescore_rows": 8}, {"rescore_warps": 1}],
+    128: [
+        {},
+        {"rows": 64, "warps": 4},
+        {"rows": 64, "warps": 4, "stages": 3},
+        {"rows": 64, "warps": 4, "stages": 4},
+        {"rows": 64, "warps": 4, "rescore_rows": 2, "rescore_warps": 1},
+        {"rows": 64, "warps": 4, "rescore_rows": 4, "rescore_warps": 2, "rescore_columns": 32},
+        {"scan_codes": 64},
+        {"scan_codes": 256},
+        {"scan_codes": 256, "scan_rows": 4},
+        {"scan_codes": 512, "scan_rows": 4, "scan_unroll": 16},
+        {"rows": 64, "warps": 4, "slots": 32},
+        {"rows": 64, "warps": 4, "codes": 128, "slots": 32},
+        {"rows": 64, "warps": 4, "codes": 128, "slots": 32, "stages": 3},
+        {"codes": 128, "slots": 32},
+        {"codes": 32, "rows": 64, "warps": 4, "stages": 3},
+    ],
+    256: [{"scan_codes": 256}, {"scan_codes": 64}, {"scan_codes": 256, "scan_unroll": 16}],
 }
 """Changes of a width's shapes to try."""
-SINGLE = [(65536, 8, 16384), (65536, 32, 8192), (65536, 256, 1024), (65536, 256, 16384)]
+SINGLE = [(65536, 8, 16384), (65536, 32, 8192), (65536, 256, 1024), (65536, 256, 16384), (262144, 64, 65536)]
 
 
 def kernel_times(call: Callable[[], object]) -> dict[str, float]:

@@ -18,7 +18,6 @@ from tokkit.ops.launch import Launcher
 
 METRICS = {"euclidean": 0, "cosine": 1, "dot": 2}
 _BLOCK_CODES = 64
-_SCAN_CODES = 128
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class Config:
         warps, stages, registers: of `coarse`; registers is the most a thread may hold, None leaves it to the compiler.
         candidates: groups that a row may name before it has to meet every code.
         rescore_rows, rescore_columns, rescore_warps: R, DC and warps of `rescore`.
-        scan_rows, scan_blocks, scan_unroll: R, BLOCKS and UNROLL of `scan`.
+        scan_rows, scan_codes, scan_blocks, scan_unroll: R, B, BLOCKS and UNROLL of `scan`.
     """
 
     inner: int
@@ -46,6 +45,7 @@ class Config:
     rescore_columns: int = 64
     rescore_warps: int = 2
     scan_rows: int = 16
+    scan_codes: int = 128
     scan_blocks: int = 1
     scan_unroll: int = 8
 
@@ -68,7 +68,7 @@ def default_config(width: int) -> Config:
     if padded == 16:
         return Config(16, rows=64, registers=128, rescore_rows=32, rescore_columns=columns, scan_rows=8, scan_blocks=4)
     if padded == 32:
-        return Config(32, rescore_rows=8, rescore_columns=32, scan_blocks=2)
+        return Config(32, rescore_rows=8, rescore_columns=32, scan_rows=8, scan_blocks=2, scan_unroll=16)
     if padded == 64:
         return Config(64)
     if padded == 128:
@@ -93,7 +93,7 @@ def _launchers(config: Config, width: int, metric: str, exact: bool, update: boo
         CANDIDATES=candidates, UPDATE=update, options={"num_warps": config.rescore_warps},
     )  # fmt: skip
     scan = Launcher(
-        kernels.scan, **shape, METRIC=METRICS[metric], R=config.scan_rows, B=_SCAN_CODES, BLOCKS=config.scan_blocks,
+        kernels.scan, **shape, METRIC=METRICS[metric], R=config.scan_rows, B=config.scan_codes, BLOCKS=config.scan_blocks,
         CANDIDATES=candidates, UNROLL=config.scan_unroll, options={"num_warps": 4},
     )  # fmt: skip
     settle = Launcher(
