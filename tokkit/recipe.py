@@ -98,6 +98,9 @@ class Train:
         balancer: balance the losses of the reconstruction, adversarial ones included (https://arxiv.org/abs/2210.13438); `{}` for the
             defaults. Not when not given.
         init_from: folder of a trained tokenizer to start from. The new one may have more weights where they are zero at the start.
+        init_parts: the parts that start from there; the others start anew. Each has its linear map with it.
+        freeze_encoder: leave the encoder, and its map to the quantizer, as they are. With `init_from` and a quantizer that learns nothing
+            itself (`fsq`, `lfq`) the codes are then those of the tokenizer that it starts from, and another decoder learns to read them.
     """
 
     steps: Positive
@@ -125,6 +128,8 @@ class Train:
     trackers: tuple[str, ...] = ()
     balancer: Balance | None = None
     init_from: str | None = None
+    init_parts: tuple[Literal["encoder", "quantizer", "decoder"], ...] = ("encoder", "quantizer", "decoder")
+    freeze_encoder: bool = False
 
     def __post_init__(self) -> None:
         if self.batch_size % self.accumulate:

@@ -203,3 +203,20 @@ def test_metrics_of_steps_after_the_checkpoint_are_dropped(tmp_path: Path) -> No
         stream.write('{"step": 4, "lo')
     MetricsFile(tmp_path, 2)
     assert [json.loads(line) for line in file.path.read_text().splitlines()] == [{"step": 1, "loss": 0.5}, {"step": 2, "loss": 1.0}]
+
+
+def test_a_new_decoder_learns_the_codes_of_a_trained_encoder(tmp_path: Path) -> None:
+    path, fsq = write_recipe(tmp_path), ["quantizer={name: fsq, levels: [8, 5, 5]}", "train.steps=2"]
+    first = train(Recipe.load(path, fsq), tmp_path / "first", cpu=True)
+    start = [f"train.init_from={first}", "train.init_parts=[encoder, quantizer]", "train.freeze_encoder=true", "train.seed=7"]
+    second = train(Recipe.load(path, [*fsq, *start, "decoder.blocks=2"]), tmp_path / "second", cpu=True)
+    before, after = weights(first), weights(second)
+    kept = [name for name in before if name.startswith(("encoder.", "to_quantizer."))]
+    assert kept and all(torch.equal(before[name], after[name]) for name in kept)
+    anew = [name for name in before.keys() & after.keys() if name.startswith("decoder.") and before[name].ndim > 1]
+    assert anew and not any(torch.equal(before[name], after[name]) for name in anew)
+    one, two = (tokkit.Tokenizer.from_pretrained(folder) for folder in (first, second))
+    pictures = torch.rand(2, 3, 16, 16)
+    assert torch.equal(one.encode(pictures).codes, two.encode(pictures).codes)
+    with pytest.raises(InputError, match="init_from"):
+        Run(Recipe.load(path, [*fsq, start[0], "decoder.blocks=2"]), tmp_path / "third", cpu=True)

@@ -100,7 +100,10 @@ class Run:
         torch.manual_seed(self.options.seed)
         self.tokenizer = Tokenizer.from_recipe(recipe)
         if self.options.init_from is not None:
-            start_from(self.tokenizer, self.options.init_from)
+            start_from(self.tokenizer, self.options.init_from, self.options.init_parts)
+        if self.options.freeze_encoder:
+            self.tokenizer.encoder.requires_grad_(False)
+            self.tokenizer.to_quantizer.requires_grad_(False)
         self.tokenizer.to(self.device).train()
         self.judges = Judges(specs(recipe.section("losses")), self.tokenizer, self.accelerator.autocast)
         self.trained = nn.ModuleList([self.tokenizer, self.judges.module])
