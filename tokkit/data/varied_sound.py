@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 import math
-from typing import Annotated, Self
+from collections.abc import Callable
+from typing import Annotated
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from tokkit import dsp
-from tokkit.data.base import Source, Split, mixed
-from tokkit.data.captions import Captioned
+from tokkit.data.base import Source
+from tokkit.data.varied import Varied
 from tokkit.errors import InputError
-from tokkit.modalities.base import Modality, Sample
+from tokkit.modalities.base import Modality
 from tokkit.registry import register
 
 SPEED_STEPS = 20
@@ -25,7 +25,7 @@ KNOTS, LOWEST_HERTZ = 8, 80.0
 
 
 @register("data", "varied_sound")
-class VariedSound(Source):
+class VariedSound(Varied):
     """Another source's sounds, their training examples at random speeds (and so pitches), colours and volumes.
 
     A codec sees a few minutes of sound hundreds of times over in a short run: this keeps it from learning them by heart. Held-out samples,
@@ -47,40 +47,17 @@ class VariedSound(Source):
             gain: make that many dB louder or softer at most; a peak stays within [-1, 1].
             equalizer: at each of 8 frequencies, make that many dB louder or softer at most, and in between smoothly.
         """
-        super().__init__(size=of.size)
-        self.of, self.speed, self.gain, self.equalizer = of, speed, gain, equalizer
+        super().__init__(of)
+        self.speed, self.gain, self.equalizer = speed, gain, equalizer
 
-    def find(self, modality: Modality, split: Split) -> range:
-        return range(len(self.of))
-
-    def load(self, item: int, modality: Modality) -> Sample:
-        return self.of.sample(item)
-
-    def open(self, modality: Modality, *, split: Split = "train") -> Self:
+    def check(self, modality: Modality) -> None:
         if modality.sample_rate is None:
             raise InputError(f"the data source `varied_sound` varies sound, and the modality is {modality.name}")
-        opened = copy.copy(self)
-        opened.of = self.of.open(modality, split=split)
-        opened.modality, opened.skipped = modality, opened.of.skipped
-        opened._items = opened.find(modality, split)
-        return opened
 
-    def __getitem__(self, index: int) -> Tensor:
-        return self.of[index]
-
-    def text(self, index: int) -> str | None:
-        return self.of.text(index)
-
-    def draw(self, index: int, seed: int) -> Tensor | Captioned:
-        generator = torch.Generator().manual_seed(mixed(seed, 1))
+    def plan(self, generator: torch.Generator) -> tuple[int, Callable[[Tensor], Tensor]]:
         most = math.floor(self.speed * SPEED_STEPS)
         step = SPEED_STEPS + int(torch.randint(-most, most + 1, (), generator=generator))
-        longer = copy.copy(self.of)
-        longer.size = math.ceil(self.size * step / SPEED_STEPS)
-        example = longer.draw(index, seed)
-        if isinstance(example, Captioned):
-            return Captioned(self._varied(example.values, step, generator), example.captions)
-        return self._varied(example, step, generator)
+        return math.ceil(self.size * step / SPEED_STEPS), lambda sound: self._varied(sound, step, generator)
 
     def _varied(self, sound: Tensor, step: int, generator: torch.Generator) -> Tensor:
         """[C, longer] as [C, size]."""
