@@ -14,6 +14,7 @@ from tokkit.errors import InputError
 from tokkit.networks.flow import FlowDecoder
 from tokkit.networks.noise import seeded_noise
 from tokkit.networks.rectified import Sampler, denoised, draw_sigmas, guided, guided_by_projection, integrate, noised
+from tokkit.networks.vit1d import ViT1DDecoder
 
 TINY: dict[str, Any] = {"patch": 4, "width": 16, "depth": 1, "heads": 2}
 
@@ -264,3 +265,20 @@ def test_compiling_reaches_what_drawing_and_learning_share() -> None:
     model.compile(backend="eager", fullgraph=True)
     torch.testing.assert_close(model(latents(1), (2, 3)), expected, atol=1e-5, rtol=1e-5)
     assert model.transformer._compiled_call_impl is not None and model._compiled_call_impl is None
+
+
+def test_a_flow_starts_from_a_vit1d_decoder() -> None:
+    """Of no noise at all it makes what that decoder makes, and all weights of that decoder are used."""
+    torch.manual_seed(0)
+    shape = {**TINY, "num_tokens": 3}
+    first, flow = ViT1DDecoder(**shape, smooth=False), FlowDecoder(**shape, predict="input")
+    flow.load_state_dict(flow.adopted(first.state_dict()))
+    with torch.no_grad():
+        for name, parameter in flow.named_parameters():
+            if name.endswith((".own", ".last", "time.4.weight")):
+                parameter.zero_()
+        latents, sigma = torch.randn(2, 3, 16), torch.ones(2)
+        values = torch.zeros(2, 3, 8, 12)
+        found = denoised(values, flow.velocity(values, sigma, latents, (2, 3)), sigma)
+        torch.testing.assert_close(found, first(latents, (2, 3)), atol=1e-4, rtol=1e-4)
+    assert flow.adopted(flow.state_dict()).keys() == flow.state_dict().keys()

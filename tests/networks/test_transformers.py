@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 import torch
 from timm.layers import apply_rot_embed_cat
+from timm.models.eva import EvaBlock
 
 from tokkit import registry
 from tokkit.errors import InputError
-from tokkit.networks.transformer import SIZES, attention_dtype, register_mask, resolve_shape, rotary
+from tokkit.networks.transformer import SIZES, Shape, Transformer, attention_dtype, register_mask, resolve_shape, rotary
 from tokkit.networks.vit import ViTDecoder, ViTEncoder
 from tokkit.networks.vit1d import ViT1DDecoder, ViT1DEncoder
 
@@ -151,3 +152,14 @@ def test_attention_turns_in_the_dtype_of_its_queries() -> None:
     assert attention_dtype(tokens) == torch.float32 and attention_dtype(tokens.bfloat16()) == torch.bfloat16
     with torch.autocast("cpu", torch.bfloat16):
         assert attention_dtype(tokens) == torch.bfloat16
+
+
+@pytest.mark.parametrize("width", [64, 512])
+def test_fresh_maps_keep_the_size_at_any_width(width: int) -> None:
+    torch.manual_seed(0)
+    block = Transformer(Shape(width, 1, 2)).blocks[0]
+    assert isinstance(block, EvaBlock)
+    tokens = torch.randn(4, 32, width)
+    for layer in (block.mlp.fc1, block.attn.proj):
+        assert isinstance(layer, torch.nn.Linear)
+        assert 0.9 < float(layer(tokens[..., : layer.in_features]).std().detach()) < 1.1

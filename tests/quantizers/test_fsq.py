@@ -58,3 +58,13 @@ def test_groups_are_quantizers_side_by_side() -> None:
     assert torch.equal(whole.codes, torch.cat([part.codes for part in parts], -1))
     assert torch.equal(whole.latents, torch.cat([part.latents for part in parts], -1))
     torch.testing.assert_close(three.lookup(whole.codes), whole.latents)
+
+
+def test_gain_widens_the_latents_and_reaches_the_outer_levels() -> None:
+    torch.manual_seed(0)
+    plain, wide = FSQ(levels=(8, 5, 5)), FSQ(levels=(8, 5, 5), gain=2.0)
+    latents = (torch.randn(1, 400, 3) * 0.577).requires_grad_()
+    assert torch.equal(wide(latents).codes, plain(2 * latents).codes)
+    assert torch.equal(wide.lookup(wide(latents).codes), plain.lookup(wide(latents).codes))
+    outer = [(quantizer(latents).latents.abs() == 1).float().mean() for quantizer in (plain, wide)]
+    assert outer[1] > 2 * outer[0]

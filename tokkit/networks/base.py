@@ -93,6 +93,10 @@ class Decoder(nn.Module):
         """Decode [B, N, D] on a grid to [B, C, *output_size(grid)]."""
         raise NotImplementedError
 
+    def adopted(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The state that this decoder starts in from another's weights, by its own names; as they are, where it knows no better."""
+        return weights
+
     @property
     def last_layer(self) -> nn.Parameter:
         """The weight of the final layer: what the adaptive adversarial weight of VQGAN measures gradients at."""

@@ -27,9 +27,9 @@ def denoised(values: Tensor, velocity: Tensor, sigma: Tensor | float) -> Tensor:
     return values - (spread(sigma, values) if isinstance(sigma, Tensor) else sigma) * velocity
 
 
-def draw_sigmas(count: int, device: torch.device) -> Tensor:
-    """[count] sigmas of a training step, sigmoid(N(0, 1)): the middle of the path most often (https://arxiv.org/abs/2403.03206)."""
-    return torch.randn(count, device=device).sigmoid()
+def draw_sigmas(count: int, device: torch.device, mean: float = 0.0) -> Tensor:
+    """[count] sigmas of a training step, sigmoid(N(mean, 1)): the middle of the path most often (https://arxiv.org/abs/2403.03206)."""
+    return (mean + torch.randn(count, device=device)).sigmoid()
 
 
 def integrate(field: Field, noise: Tensor, steps: int, sampler: Sampler) -> Tensor:

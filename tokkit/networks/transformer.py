@@ -90,7 +90,7 @@ class Transformer(nn.Module):
             for _ in range(shape.depth)
         )
         self.norm = nn.LayerNorm(shape.width)
-        self.apply(_initialise)
+        self.apply(initialise)
 
     def forward(self, tokens: Tensor, grid: tuple[int, ...], mask: Tensor | None = None) -> Tensor:
         """Transform [B, prefix + cells, width].
@@ -113,7 +113,7 @@ class Patchify(nn.Module):
         super().__init__()
         self.patch = patch
         self.embed = nn.Linear(channels * patch**rank, width)
-        _initialise(self.embed)
+        initialise(self.embed)
 
     def forward(self, inputs: Tensor) -> Tensor:
         return self.embed(space_to_depth(inputs, self.patch).flatten(2).transpose(1, 2))
@@ -126,7 +126,8 @@ class Unpatchify(nn.Module):
         super().__init__()
         self.patch = patch
         self.project = nn.Linear(width, channels * patch**rank)
-        _initialise(self.project)
+        nn.init.trunc_normal_(self.project.weight, std=0.02)
+        nn.init.zeros_(self.project.bias)
         self.smooth = conv(rank, channels, channels, 3) if smooth else None
         if self.smooth is not None:
             for parameter in self.smooth.parameters():
@@ -142,9 +143,9 @@ class Unpatchify(nn.Module):
         return layer.get_parameter("weight")
 
 
-def learned_tokens(count: int, width: int) -> nn.Parameter:
+def learned_tokens(count: int, width: int, std: float = 0.02) -> nn.Parameter:
     """[count, width] learned vectors, small at the start."""
-    return nn.Parameter(nn.init.trunc_normal_(torch.empty(count, width), std=0.02))
+    return nn.Parameter(nn.init.trunc_normal_(torch.empty(count, width), std=std))
 
 
 def register_mask(registers: int, cells: int, device: torch.device) -> Tensor:
@@ -164,8 +165,12 @@ def check_cells(name: str, tokens: int, grid: tuple[int, ...]) -> None:
         raise InputError(f"{name}: {tokens} latents do not fill the grid {list(grid)} of {math.prod(grid)} cells")
 
 
-def _initialise(module: nn.Module) -> None:
+def initialise(module: nn.Module) -> None:
+    """Linear maps that keep the size of what they are given, whatever the width: standard deviation 1 / sqrt(inputs).
+
+    The usual 0.02 does so at a width of 2,500. In a narrower network attention is all but uniform at the start, and the branches are faint.
+    """
     if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
+        nn.init.normal_(module.weight, std=module.in_features**-0.5)
         if module.bias is not None:
             nn.init.zeros_(module.bias)

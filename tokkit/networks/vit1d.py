@@ -17,6 +17,10 @@ from tokkit.networks.layers import check_size
 from tokkit.networks.transformer import Patchify, Rank, Size, Transformer, Unpatchify, learned_tokens, register_mask, resolve_shape
 from tokkit.registry import register
 
+REGISTER_STD = 0.3
+POSITION_STD = 0.1
+"""Of registers and of the decoder's places at the start: at 0.02 the first block outweighs them, and all tokens begin as the same one."""
+
 
 @register("encoder", "vit1d")
 class ViT1DEncoder(Encoder):
@@ -63,7 +67,7 @@ class ViT1DEncoder(Encoder):
         self.channels, self.dim, self.rank, self.stride = channels, shape.width, rank, patch
         self.num_tokens, self.causal = num_tokens, causal
         self.patchify = Patchify(channels, patch, rank, shape.width)
-        self.registers = learned_tokens(num_tokens, shape.width)
+        self.registers = learned_tokens(num_tokens, shape.width, REGISTER_STD)
         self.transformer = Transformer(shape)
 
     def forward(self, inputs: Tensor) -> Latents:
@@ -123,7 +127,7 @@ class ViT1DDecoder(Decoder):
         _check_tokens(num_tokens)
         self.channels, self.dim, self.rank, self.stride = channels, shape.width, rank, patch
         self.num_tokens = num_tokens
-        self.positions = learned_tokens(num_tokens, shape.width)
+        self.positions = learned_tokens(num_tokens, shape.width, POSITION_STD)
         self.mask_token = learned_tokens(1, shape.width)
         self.transformer = Transformer(shape)
         self.unpatchify = Unpatchify(channels, patch, rank, shape.width, smooth)

@@ -11,6 +11,7 @@ import safetensors.torch
 from tokkit.errors import InputError
 from tokkit.tokenizer import WEIGHTS_FILE, Tokenizer
 
+DECODER = "decoder."
 MAPS = {"encoder": "to_quantizer", "quantizer": None, "decoder": "to_decoder"}
 """The parts of a tokenizer that have weights, each with the linear map that belongs to it."""
 
@@ -42,6 +43,8 @@ def start_from(tokenizer: Tokenizer, folder: str | Path, parts: Sequence[str] = 
     fresh = {name: bool(value.any()) for name, value in state.items()}
     try:
         weights = {name: value for name, value in safetensors.torch.load_file(file).items() if is_chosen(name)}
+        own = {name.removeprefix(DECODER): weights.pop(name) for name in list(weights) if name.startswith(DECODER)}
+        weights |= {DECODER + name: value for name, value in tokenizer.decoder.adopted(own).items()} if own else {}
         result = tokenizer.load_state_dict(weights, strict=False)
     except (RuntimeError, safetensors.SafetensorError) as error:
         raise InputError(f"init_from: the weights in {folder} do not fit this recipe: {error}") from error
