@@ -206,6 +206,7 @@ def pictures_1d(place: Place, minutes: float) -> list[Command]:
 
 
 JOBS = {
+    "pictures": pictures("wetok-gq,uniwetok-binary-128"),
     "wetok-gq": pictures("wetok-gq"),
     "vq-f16": pictures("vq-f16"),
     "uniwetok-binary-128": pictures("uniwetok-binary-128"),
@@ -213,9 +214,12 @@ JOBS = {
     "pictures-1d": Job(pictures_1d, 40),
     "mixed-shards": Job(mixed_shards, 170),
     "meshes": Job(meshes, 60, trains=True),
-    "dac": Job(dac, 40, trains=True),
+    "dac": Job(dac, 100, trains=True),
     "tests": Job(
-        lambda place, minutes: [[sys.executable, "-m", "pytest", "-q", "-m", "gpu", str(ROOT / "tests"), "-p", "no:cacheprovider"]], 120
+        lambda place, minutes: [
+            [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-n", "4", str(ROOT / "tests"), "-p", "no:cacheprovider"]
+        ],
+        150,
     ),
     "sweep": Job(lambda place, minutes: [place.script("sweep_lookup.py", "--out", place.out / "lookup-sweep.json")], 90),
     "lookup": Job(lambda place, minutes: [[*TOKKIT, "bench", "lookup", "--json", str(place.out / "lookup.json")]], 120),
