@@ -17,8 +17,8 @@ from tokkit.networks.layers import check_size
 from tokkit.networks.transformer import Patchify, Rank, Size, Transformer, Unpatchify, learned_tokens, register_mask, resolve_shape
 from tokkit.registry import register
 
-REGISTER_STD = 0.3
-POSITION_STD = 0.1
+REGISTER_STD = 1.0
+POSITION_STD = 0.3
 """Of registers and of the decoder's places at the start: at 0.02 the first block outweighs them, and all tokens begin as the same one."""
 
 
