@@ -107,7 +107,7 @@ def pictures(names: str, *options: object) -> Job:
         where = ("--out", place.out, "--runs", place.runs, "--only", names, "--gpus", 0, "--minutes", minutes)
         return [place.script("train_images.py", *data, *where, *options, "train.log_every=250", *given)]
 
-    return Job(commands, 30, trains=True)
+    return Job(commands, 75, trains=True)
 
 
 def meshes(place: Place, minutes: float) -> list[Command]:
