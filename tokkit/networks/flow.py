@@ -164,7 +164,7 @@ class FlowDecoder(GenerativeDecoder):
     def adopted(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
         """Of a `vit1d` decoder of this shape: its blocks, places and last map, its mask token being what patches are before noise is added.
 
-        For `predict: input`, whose best answer at sigma 1 is the mean of all possible inputs, which is what that decoder has learned to give.
+        For `predict: input`, whose best answer at sigma 1 is the mean of all possible inputs, which that decoder has learned to give.
         """
         if "mask_token" not in weights:
             return weights
