@@ -66,13 +66,13 @@ def default_config(width: int) -> Config:
     padded = max(16, triton.next_power_of_2(width))
     columns = max(4, triton.next_power_of_2(width))
     if padded == 16:
-        return Config(16, rows=64, registers=128, rescore_rows=32, rescore_columns=columns, scan_rows=8, scan_blocks=4)
+        return Config(16, rows=64, registers=128, rescore_rows=32, rescore_columns=columns, scan_rows=8, scan_codes=256, scan_blocks=4)
     if padded == 32:
-        return Config(32, rescore_rows=8, rescore_columns=32, scan_rows=8, scan_blocks=2, scan_unroll=16)
+        return Config(32, rescore_rows=8, rescore_columns=32, scan_rows=4, scan_blocks=2, scan_unroll=16)
     if padded == 64:
-        return Config(64)
+        return Config(64, scan_rows=8, scan_codes=512)
     if padded == 128:
-        return Config(128, codes=64, warps=8, stages=2, scan_rows=8, scan_unroll=32)
+        return Config(128, rows=64, codes=64, slots=32, stages=2, rescore_rows=2, rescore_warps=1, scan_rows=8, scan_unroll=32)
     if padded == 256:
         return Config(256, rows=256, codes=64, warps=8, scan_rows=4, scan_unroll=32)
     return Config(512, rows=64, codes=64, stages=2)
