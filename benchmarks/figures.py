@@ -186,7 +186,7 @@ def dac_speed(place: Place, minutes: float) -> list[Command]:
     training = "dac,dac bf16,dac bf16 lean,tokkit,tokkit bf16,tokkit bf16 compiled"
     return [
         measure("dac-train-step", "--only", training, "--samples", 10, "--runs", 2),
-        measure("dac-encode", "--only", "encode", "--runs", 2),
+        measure("dac-encode", "--only", "encode", "--runs", 1),
     ]
 
 
@@ -210,7 +210,8 @@ JOBS = {
     "wetok-gq": pictures("wetok-gq"),
     "vq-f16": pictures("vq-f16"),
     "uniwetok-binary-128": pictures("uniwetok-binary-128"),
-    "one-dimensional": pictures("plain-1d,nested-1d,flow-1d", "--crop", 128),
+    "plain-1d": pictures("plain-1d", "--crop", 128),
+    "nested-1d": pictures("nested-1d,flow-1d", "--crop", 128),
     "pictures-1d": Job(pictures_1d, 40),
     "mixed-shards": Job(mixed_shards, 170),
     "meshes": Job(meshes, 60, trains=True),
@@ -223,9 +224,12 @@ JOBS = {
     ),
     "sweep": Job(lambda place, minutes: [place.script("sweep_lookup.py", "--out", place.out / "lookup-sweep.json")], 90),
     "lookup": Job(lambda place, minutes: [[*TOKKIT, "bench", "lookup", "--json", str(place.out / "lookup.json")]], 120),
+    "residual": Job(
+        lambda place, minutes: [[*TOKKIT, "bench", "lookup", "--only", "residual", "--json", str(place.out / "residual.json")]], 30
+    ),
     "encode": Job(encode, 100),
     "step-1d": Job(step_1d, 170),
-    "dac-speed": Job(dac_speed, 280),
+    "dac-speed": Job(dac_speed, 200),
     "tokbench": Job(tokbench, 240),
 }
 

@@ -76,7 +76,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, help="keep the trained tokenizers in this folder")
     parser.add_argument("--reports", type=Path, help="folder for html reports, which hold the pictures: mind their licence")
     parser.add_argument("--minutes", type=float, default=8.0, help="of each training; of both where one starts from another")
-    parser.add_argument("--first-share", type=float, default=0.6, help="of the minutes, where trainings start from others of these")
+    parser.add_argument("--first-share", type=float, default=0.55, help="of the minutes, where trainings start from others of these")
     parser.add_argument("--crop", type=int, help="judge the middle of this size of each picture; whole pictures when not given")
     parser.add_argument("--baselines", default="jpeg,webp,avif", help="codecs in the same tables; they take longer than the tokenizer")
     parser.add_argument("--gpus", type=int, default=1, help="trainings are dealt out to so many; 0 leaves the choice to torch")
