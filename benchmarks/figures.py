@@ -107,7 +107,7 @@ def pictures(names: str, *options: object) -> Job:
         where = ("--out", place.out, "--runs", place.runs, "--only", names, "--gpus", 0, "--minutes", minutes)
         return [place.script("train_images.py", *data, *where, *options, "train.log_every=250", *given)]
 
-    return Job(commands, 75, trains=True)
+    return Job(commands, 60, trains=True)
 
 
 def meshes(place: Place, minutes: float) -> list[Command]:
@@ -183,7 +183,7 @@ def dac_speed(place: Place, minutes: float) -> list[Command]:
         given = ("--peer", place.peers, "--sounds", place.data / "audio-val.tar", "--out", place.out / f"{name}.json")
         return place.script("dac_speed.py", *given, *options)
 
-    training = "dac,dac bf16,dac bf16 lean,tokkit,tokkit bf16,tokkit bf16 compiled"
+    training = "dac,dac bf16,tokkit bf16,tokkit bf16 compiled"
     return [
         measure("dac-train-step", "--only", training, "--samples", 10, "--runs", 2),
         measure("dac-encode", "--only", "encode", "--runs", 1),
@@ -212,7 +212,7 @@ JOBS = {
     "uniwetok-binary-128": pictures("uniwetok-binary-128"),
     "plain-1d": pictures("plain-1d", "--crop", 128),
     "nested-1d": pictures("nested-1d,flow-1d", "--crop", 128),
-    "pictures-1d": Job(pictures_1d, 40),
+    "pictures-1d": Job(pictures_1d, 25),
     "mixed-shards": Job(mixed_shards, 170),
     "meshes": Job(meshes, 60, trains=True),
     "dac": Job(dac, 100, trains=True),
@@ -225,11 +225,11 @@ JOBS = {
     "sweep": Job(lambda place, minutes: [place.script("sweep_lookup.py", "--out", place.out / "lookup-sweep.json")], 90),
     "lookup": Job(lambda place, minutes: [[*TOKKIT, "bench", "lookup", "--json", str(place.out / "lookup.json")]], 120),
     "residual": Job(
-        lambda place, minutes: [[*TOKKIT, "bench", "lookup", "--only", "residual", "--json", str(place.out / "residual.json")]], 30
+        lambda place, minutes: [[*TOKKIT, "bench", "lookup", "--only", "residual", "--json", str(place.out / "residual.json")]], 25
     ),
     "encode": Job(encode, 100),
     "step-1d": Job(step_1d, 170),
-    "dac-speed": Job(dac_speed, 200),
+    "dac-speed": Job(dac_speed, 150),
     "tokbench": Job(tokbench, 240),
 }
 
