@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tokkit.errors import InputError
 from tokkit.ops.backends import Choice, Facts, choose, facts_of, is_plain
-from tokkit.ops.codebook_lookup import cpu
+from tokkit.ops.codebook_lookup import cpu, native
 from tokkit.ops.codebook_lookup.reference import directions, reference_lookup
 
 METRICS = ("euclidean", "cosine", "dot")
@@ -87,12 +87,8 @@ def select(facts: Facts, backend: str, precision: str = "exact") -> Choice:
     if backend != "auto":
         return choose("codebook_lookup", able, backend)
     if facts.device == "cpu":
-        if precision == "fast" and able["faiss"] is None and cpu.faiss_pays(facts.rows or 0, facts.width or 0):
-            return Choice(
-                "faiss",
-                "installed, and its fused kernel is the fastest for many narrow rows where ties may fall either way",
-            )
-        return Choice("cpu", "CPU tensors: chunked products, float64 for close calls")
+        how = "chunked products" if native.library() is None else f"nearest.c for {native.KINDS[native.best_kind()]} processors"
+        return Choice("cpu", f"CPU tensors: {how}" + (", float64 for close calls" if precision == "exact" else ""))
     return choose("codebook_lookup", able, backend)
 
 

@@ -1,31 +1,25 @@
-"""Lookup on a CPU: one small matrix product at a time, and float64 for the rows whose two best codes are too close to call.
+"""Lookup on a CPU: the nearest code in fp32 and how near the second is, and float64 for the rows where the two are too close to call.
 
-The product of a chunk of rows stays in cache, where numpy's argmin costs a tenth of torch's. faiss, when it is named, answers with the
-nearest code alone, so nothing tells which of its rows were close: it is the inexact option here.
+`nearest.c` finds both in one pass. Where it was not compiled, one small matrix product at a time does, which stays in cache, where numpy's
+argmin costs a tenth of torch's. faiss, when it is named, answers with the nearest code alone, so nothing tells which of its rows were
+close: it is the inexact option here.
 """
 
 import importlib.util
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from tokkit.ops.codebook_lookup import native
 from tokkit.ops.codebook_lookup.reference import directions
 
 _CELLS_A_CHUNK = 1 << 18
 _SETTLE_CELLS = 1 << 21
-_FAISS_ROWS = 8192
-_FAISS_WIDTH = 32
 
 
 def faiss_installed() -> bool:
     """Whether `import faiss` would find something; nothing is imported."""
     return importlib.util.find_spec("faiss") is not None
-
-
-def faiss_pays(rows: int, width: int) -> bool:
-    """Where faiss has its fused kernel and was measured faster than a chunked product (README.md)."""
-    return rows >= _FAISS_ROWS and width <= _FAISS_WIDTH
 
 
 def centred(x: Tensor, codebook: Tensor, metric: str) -> tuple[Tensor, Tensor, Tensor]:
@@ -50,32 +44,36 @@ def cpu_lookup(x: Tensor, codebook: Tensor, metric: str, exact: bool) -> Tensor:
     Returns:
         `[N]` int64.
     """
-    count, width = x.shape
-    size = codebook.shape[0]
-    out = np.zeros(count, dtype=np.int64)
     moved, codes, half = centred(x, codebook, metric)
+    if native.library() is not None:
+        indices, best, second = native.nearest(moved, codes, half)
+        gap = best - second
+    else:
+        indices, gap = _by_products(moved, codes, half)
+    if exact and codebook.shape[0] > 1:
+        # A score is a sum of width + 1 products: each rounding is at most 2^-24 of |x| |c|, and two scores are compared.
+        slack = 2 * (x.shape[1] + 8) * 2.0**-24 * (moved.norm(dim=1) * codes.norm(dim=1).max() + half.max())
+        doubtful = (~(gap > slack)).nonzero()[:, 0]
+        if doubtful.numel():
+            indices[doubtful] = _settle(x[doubtful].double(), codebook.double(), metric)
+    return indices
+
+
+def _by_products(x: Tensor, codes: Tensor, half: Tensor) -> tuple[Tensor, Tensor]:
+    """Where `x @ codes.T - half` is largest, `[N]` int64, and by how much it exceeds the second, `[N]`."""
+    count, size = x.shape[0], codes.shape[0]
+    indices, gap = torch.zeros(count, dtype=torch.int64), torch.empty(count)
     columns = codes.T.contiguous()
     rows = min(max(128, _CELLS_A_CHUNK // size), max(count, 1))
     scores = torch.empty(rows, size)
-    # A score is a sum of width + 1 products: each rounding is at most 2^-24 of |x| |c|, and two scores are compared.
-    largest = codes.norm(dim=1).max()
-    slack = 2 * (width + 8) * 2.0**-24 * (moved.norm(dim=1) * largest + half.max())
-    doubtful = []
     for start in range(0, count, rows):
-        part = moved[start : start + rows]
+        part = x[start : start + rows]
         score = torch.addmm(half, part, columns, alpha=-1, out=scores[: part.shape[0]])
-        index = score.numpy().argmin(axis=1)
-        out[start : start + part.shape[0]] = index
-        if exact and size > 1:
-            at = torch.from_numpy(index)[:, None]
-            best = score.gather(1, at)
-            second = score.scatter_(1, at, torch.inf).amin(dim=1, keepdim=True)
-            clear = second - best > slack[start : start + part.shape[0], None]
-            doubtful.append(start + np.flatnonzero(~clear.numpy()))
-    indices = torch.from_numpy(out)
-    if doubtful and (again := torch.from_numpy(np.concatenate(doubtful))).numel():
-        indices[again] = _settle(x[again].double(), codebook.double(), metric)
-    return indices
+        at = torch.from_numpy(score.numpy().argmin(axis=1))
+        indices[start : start + rows] = at
+        best = score.gather(1, at[:, None])
+        gap[start : start + rows] = (score.scatter_(1, at[:, None], torch.inf).amin(dim=1, keepdim=True) - best)[:, 0]
+    return indices, gap
 
 
 def _settle(x: Tensor, codebook: Tensor, metric: str) -> Tensor:
