@@ -51,7 +51,7 @@ class Binary(SignQuantizer):
         )
 
     def bounded(self, latents: Tensor) -> Tensor:
-        return (torch.sigmoid(latents) * 2 - 1) * (2 - self.steps[-1])
+        return (torch.sigmoid(latents) * 2 - 1) * (2 - 2.0 ** (1 - self.levels))
 
     def entropies(self, values: Tensor) -> tuple[Tensor, Tensor]:
         return binary_entropy(values, self.temperature)

@@ -30,7 +30,9 @@ class SignQuantizer(Quantizer):
         self.temperature = temperature
         self.entropy_weight = entropy_weight
         self.commitment = commitment
-        self.steps = tuple(0.5**level for level in range(levels))
+        self.levels = levels
+        self._steps: Tensor
+        self.register_buffer("_steps", 0.5 ** torch.arange(levels), persistent=False)
 
     def forward(self, latents: Tensor, grid: Grid | None = None) -> Quantized:
         self.check_latents(latents)
@@ -53,14 +55,14 @@ class SignQuantizer(Quantizer):
     def residuals(self, bounded: Tensor) -> Tensor:
         """What each level takes the sign of, in units of its step: [..., D] -> [..., D, levels]."""
         left = [bounded]
-        for _ in self.steps[1:]:
+        for _ in range(self.levels - 1):
             left.append(2 * (left[-1] - torch.where(left[-1] > 0, 1.0, -1.0)))
         return torch.stack(left, -1)
 
     def lookup(self, codes: Tensor, grid: Grid | None = None) -> Tensor:
         self.check_codes(codes)
         signs = (unpack_bits(codes, self.bits, self.group_bits).float() * 2 - 1).unflatten(-1, (self.dim, -1))
-        return (signs * signs.new_tensor(self.steps)).sum(-1)
+        return (signs * self._steps).sum(-1)
 
     def bounded(self, latents: Tensor) -> Tensor:
         """What the loss and the straight-through gradient see of fp32 latents [B, N, D]; their signs must stay."""
