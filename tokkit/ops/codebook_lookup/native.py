@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 
 import torch
@@ -16,8 +15,8 @@ from torch.nn import functional
 
 KINDS = ("plain", "avx2", "avx512")
 """Processors that it is compiled for; a number of `kind` is a place in this list."""
-PANEL, CHUNK = 32, 128
-"""Of nearest.c: codes side by side, and rows at a time."""
+PANEL = 32
+"""Of nearest.c: codes side by side."""
 LEAST = -3.0e38
 _PRODUCTS_A_THREAD = 1 << 23
 
@@ -33,7 +32,7 @@ def library() -> ctypes.CDLL | None:
     loaded.tokkit_nearest_kind.restype = ctypes.c_int
     loaded.tokkit_nearest.restype = None
     loaded.tokkit_nearest.argtypes = [
-        ctypes.c_int, address, number, number, address, address, number, address, address, address,
+        ctypes.c_int, ctypes.c_int, address, number, number, address, address, number, address, address, address,
     ]  # fmt: skip
     return loaded
 
@@ -67,19 +66,9 @@ def nearest(x: Tensor, codes: Tensor, half: Tensor, kind: int | None = None) -> 
     offset = functional.pad(-half, (0, behind), value=LEAST).contiguous()
     index = torch.empty(count, dtype=torch.int64)
     best, second = torch.empty(count), torch.empty(count)
-    taken = best_kind() if kind is None else kind
-
-    def work(start: int, stop: int) -> None:
-        loaded.tokkit_nearest(
-            taken, rows[start:].data_ptr(), stop - start, width, packed.data_ptr(), offset.data_ptr(), panels,
-            index[start:].data_ptr(), best[start:].data_ptr(), second[start:].data_ptr(),
-        )  # fmt: skip
-
-    threads = min(torch.get_num_threads(), -(-count // CHUNK), 1 + count * codes.shape[0] * width // _PRODUCTS_A_THREAD)
-    if threads == 1:
-        work(0, count)
-    else:
-        share = -(-count // (threads * CHUNK)) * CHUNK
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(work, range(0, count, share), [*range(share, count, share), count]))
+    threads = min(torch.get_num_threads(), 1 + count * codes.shape[0] * width // _PRODUCTS_A_THREAD)
+    loaded.tokkit_nearest(
+        best_kind() if kind is None else kind, threads, rows.data_ptr(), count, width, packed.data_ptr(), offset.data_ptr(), panels,
+        index.data_ptr(), best.data_ptr(), second.data_ptr(),
+    )  # fmt: skip
     return index, best, second

@@ -2,7 +2,9 @@
    that nothing of N x K is ever written. `native.py` calls it through ctypes; README.md has the times.
 
    Codes come in panels of 32: [panels, width, 32], so that the same component of neighbouring codes lies side by side. A tile of 4 rows meets
-   two vectors of codes at a time; the running maxima are kept by lane and put together at the end. Compiled once for each kind of processor. */
+   two vectors of codes at a time; the running maxima are kept by lane and put together at the end. Keeping where a maximum was costs as much as
+   half of the products of 8 columns, so it is kept for a span of panels, and the winner's span is looked through again. Compiled once for each
+   kind of processor. */
 
 #include <stdint.h>
 
@@ -10,6 +12,7 @@
 #define ROWS 4
 #define CHUNK 128
 #define LEAST (-3.0e38f) /* below every score, and finite: a lane without a code never wins */
+#define SPAN_COLUMNS 64 /* panels of a span times width */
 #define PANEL_BYTES (128 * 1024) /* of codes that stay in a cache while all rows of a chunk meet them */
 
 #if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
@@ -27,6 +30,7 @@
 #define ALL(value) _mm512_set1_ps(value)
 #define ALL_INTEGERS(value) _mm512_set1_epi32(value)
 #define MULTIPLY_ADD(a, b, c) _mm512_fmadd_ps(a, b, c)
+#define MULTIPLY_ADD_ONE(a, b, c) __builtin_fmaf(a, b, c)
 #define LARGER(a, b) _mm512_max_ps(a, b)
 #define SMALLER(a, b) _mm512_min_ps(a, b)
 #define WHERE_ABOVE(a, b, yes, no) _mm512_mask_mov_epi32(no, _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ), yes)
@@ -44,6 +48,7 @@
 #define ALL(value) _mm256_set1_ps(value)
 #define ALL_INTEGERS(value) _mm256_set1_epi32(value)
 #define MULTIPLY_ADD(a, b, c) _mm256_fmadd_ps(a, b, c)
+#define MULTIPLY_ADD_ONE(a, b, c) __builtin_fmaf(a, b, c)
 #define LARGER(a, b) _mm256_max_ps(a, b)
 #define SMALLER(a, b) _mm256_min_ps(a, b)
 #define WHERE_ABOVE(a, b, yes, no) \
@@ -64,6 +69,7 @@
 #define ALL(value) (value)
 #define ALL_INTEGERS(value) (value)
 #define MULTIPLY_ADD(a, b, c) ((a) * (b) + (c))
+#define MULTIPLY_ADD_ONE(a, b, c) ((a) * (b) + (c))
 #define LARGER(a, b) ((a) > (b) ? (a) : (b))
 #define SMALLER(a, b) ((a) < (b) ? (a) : (b))
 #define WHERE_ABOVE(a, b, yes, no) ((a) > (b) ? (yes) : (no))
@@ -89,10 +95,12 @@ EXPORT int tokkit_nearest_kind(void)
 }
 
 /* x [rows, width]; codes [panels, width, 32]; offset [panels * 32], minus |c|^2 / 2, LEAST where there is no code. Writes index, best and
-   second, [rows] each. kind: one that this processor has (`tokkit_nearest_kind`), or a smaller one. */
-EXPORT void tokkit_nearest(int kind, const float *x, int64_t rows, int64_t width, const float *codes, const float *offset, int64_t panels,
-                           int64_t *index, float *best, float *second)
+   second, [rows] each. kind: one that this processor has (`tokkit_nearest_kind`), or a smaller one. Threads are OpenMP's, which torch's are
+   too: others would have to share the cores with those, which spin for a while after their last work. */
+EXPORT void tokkit_nearest(int kind, int threads, const float *x, int64_t rows, int64_t width, const float *codes, const float *offset,
+                           int64_t panels, int64_t *index, float *best, float *second)
 {
+#pragma omp parallel for num_threads(threads) schedule(dynamic)
     for (int64_t start = 0; start < rows; start += CHUNK) {
         int64_t count = rows - start < CHUNK ? rows - start : CHUNK;
         const float *part = x + start * width;
