@@ -11,6 +11,7 @@
 #define PANEL 32
 #define ROWS 4
 #define CHUNK 128
+_Static_assert(CHUNK % ROWS == 0, "tiles fill a chunk");
 #define LEAST (-3.0e38f) /* below every score, and finite: a lane without a code never wins */
 #define SPAN_COLUMNS 64 /* panels of a span times width */
 #define PANEL_BYTES (128 * 1024) /* of codes that stay in a cache while all rows of a chunk meet them */

@@ -5,7 +5,7 @@ static TARGET void NAME(const float *x, int64_t rows, int64_t width, const float
 {
     float most[CHUNK][PANEL], next[CHUNK][PANEL];
     int32_t where[CHUNK][PANEL];
-    for (int64_t row = 0; row < rows; row++)
+    for (int64_t row = 0; row < CHUNK; row++)
         for (int lane = 0; lane < PANEL; lane++) {
             most[row][lane] = next[row][lane] = LEAST;
             where[row][lane] = 0;
@@ -18,16 +18,13 @@ static TARGET void NAME(const float *x, int64_t rows, int64_t width, const float
         int64_t behind = first + together < panels ? first + together : panels;
         for (int64_t row = 0; row < rows; row += ROWS) {
             const float *in[ROWS];
-            int64_t at[ROWS];
-            for (int r = 0; r < ROWS; r++) {
-                at[r] = row + r < rows ? row + r : rows - 1; /* a tile beyond the end repeats the last row */
-                in[r] = x + at[r] * width;
-            }
+            for (int r = 0; r < ROWS; r++)
+                in[r] = x + (row + r < rows ? row + r : rows - 1) * width; /* beyond the end the last row again, for nobody */
             for (int half = 0; half < PANEL; half += 2 * LANES) {
                 FLOATS runner[ROWS][2];
                 for (int r = 0; r < ROWS; r++)
                     for (int v = 0; v < 2; v++)
-                        runner[r][v] = LOAD(&next[at[r]][half + v * LANES]);
+                        runner[r][v] = LOAD(&next[row + r][half + v * LANES]);
                 for (int64_t start = first; start < behind; start += span) {
                     int64_t stop = start + span < behind ? start + span : behind;
                     FLOATS top[ROWS][2];
@@ -56,8 +53,8 @@ static TARGET void NAME(const float *x, int64_t rows, int64_t width, const float
                     INTEGERS number = ALL_INTEGERS((int32_t)start);
                     for (int r = 0; r < ROWS; r++)
                         for (int v = 0; v < 2; v++) {
-                            float *before = &most[at[r]][half + v * LANES];
-                            int32_t *place = &where[at[r]][half + v * LANES];
+                            float *before = &most[row + r][half + v * LANES];
+                            int32_t *place = &where[row + r][half + v * LANES];
                             FLOATS most_before = LOAD(before);
                             runner[r][v] = LARGER(runner[r][v], SMALLER(most_before, top[r][v]));
                             STORE_INTEGERS(place, WHERE_ABOVE(top[r][v], most_before, number, LOAD_INTEGERS(place)));
@@ -66,7 +63,7 @@ static TARGET void NAME(const float *x, int64_t rows, int64_t width, const float
                 }
                 for (int r = 0; r < ROWS; r++)
                     for (int v = 0; v < 2; v++)
-                        STORE(&next[at[r]][half + v * LANES], runner[r][v]);
+                        STORE(&next[row + r][half + v * LANES], runner[r][v]);
             }
         }
     }
