@@ -8,7 +8,7 @@ PIP := $(VENV)/bin/python -m pip
 
 install: $(STAMP)
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml setup.py constraints.txt $(wildcard tokkit/ops/codebook_lookup/*.[ch])
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
 	$(PIP) install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[test,cpu,tracking]"
 	touch $(STAMP)
