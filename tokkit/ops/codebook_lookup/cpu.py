@@ -1,8 +1,8 @@
 """Lookup on a CPU: the nearest code in fp32 and how near the second is, and float64 for the rows where the two are too close to call.
 
-`nearest.c` finds both in one pass. Where it was not compiled, one small matrix product at a time does, which stays in cache, where numpy's
-argmin costs a tenth of torch's. faiss, when it is named, answers with the nearest code alone, so nothing tells which of its rows were
-close: it is the inexact option here.
+`nearest.c` finds both in one pass. Where it was not compiled, or the processor has no vectors for it, one small matrix product at a time
+does, which stays in cache, where numpy's argmin costs a tenth of torch's. faiss, when it is named, answers with the nearest code alone, so
+nothing tells which of its rows were close: it is the inexact option here.
 """
 
 import importlib.util
@@ -45,7 +45,7 @@ def cpu_lookup(x: Tensor, codebook: Tensor, metric: str, exact: bool) -> Tensor:
         `[N]` int64.
     """
     moved, codes, half = centred(x, codebook, metric)
-    if native.library() is not None:
+    if native.pays():
         indices, best, second = native.nearest(moved, codes, half)
         gap = best - second
     else:

@@ -44,6 +44,11 @@ def best_kind() -> int:
     return int(loaded.tokkit_nearest_kind())
 
 
+def pays() -> bool:
+    """Whether it is there and faster than matrix products: on a processor without AVX2 it takes one number at a time."""
+    return library() is not None and best_kind() > 0
+
+
 def nearest(x: Tensor, codes: Tensor, half: Tensor, kind: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
     """The largest of `x @ codes.T - half` in every row.
 
