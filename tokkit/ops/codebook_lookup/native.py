@@ -15,8 +15,8 @@ from torch.nn import functional
 
 KINDS = ("plain", "avx2", "avx512")
 """Processors that it is compiled for; a number of `kind` is a place in this list."""
-PANEL, DEPTH = 32, 16
-"""Of nearest.c: codes side by side, and what the number of panels is rounded up to."""
+PANEL = 32
+"""Of nearest.c: codes side by side."""
 LEAST = -3.0e38
 _PRODUCTS_A_THREAD = 1 << 23
 
@@ -32,7 +32,7 @@ def library() -> ctypes.CDLL | None:
     loaded.tokkit_nearest_kind.restype = ctypes.c_int
     loaded.tokkit_nearest.restype = None
     loaded.tokkit_nearest.argtypes = [
-        ctypes.c_int, ctypes.c_int, address, number, number, address, address, address, address, number, number, address, address, address,
+        ctypes.c_int, ctypes.c_int, address, number, number, address, address, number, address, address, address,
     ]  # fmt: skip
     return loaded
 
@@ -65,19 +65,15 @@ def nearest(x: Tensor, codes: Tensor, half: Tensor, kind: int | None = None) -> 
     assert loaded is not None
     count, width = x.shape
     panels = -(-codes.shape[0] // PANEL)
-    depth = -(-panels // DEPTH) * DEPTH
-    behind = depth * PANEL - codes.shape[0]
+    behind = panels * PANEL - codes.shape[0]
     rows = x.contiguous()
-    padded = functional.pad(codes, (0, 0, 0, behind)).view(depth, PANEL, width)
-    offset = functional.pad(-half, (0, behind), value=LEAST)
-    packed = padded[:panels].transpose(1, 2).contiguous()
-    lanes = padded.transpose(0, 1).contiguous().transpose(1, 2).contiguous()  # in two steps: four times as fast as in one
-    lane_offset = offset.view(depth, PANEL).T.contiguous()
+    packed = functional.pad(codes, (0, 0, 0, behind)).view(panels, PANEL, width).transpose(1, 2).contiguous()
+    offset = functional.pad(-half, (0, behind), value=LEAST).contiguous()
     index = torch.empty(count, dtype=torch.int64)
     best, second = torch.empty(count), torch.empty(count)
     threads = min(torch.get_num_threads(), 1 + count * codes.shape[0] * width // _PRODUCTS_A_THREAD)
     loaded.tokkit_nearest(
-        best_kind() if kind is None else kind, threads, rows.data_ptr(), count, width, packed.data_ptr(), offset.data_ptr(),
-        lanes.data_ptr(), lane_offset.data_ptr(), panels, depth, index.data_ptr(), best.data_ptr(), second.data_ptr(),
+        best_kind() if kind is None else kind, threads, rows.data_ptr(), count, width, packed.data_ptr(), offset.data_ptr(), panels,
+        index.data_ptr(), best.data_ptr(), second.data_ptr(),
     )  # fmt: skip
     return index, best, second

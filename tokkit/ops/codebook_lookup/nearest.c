@@ -1,10 +1,10 @@
-/* The largest and second largest of x.c - |c|^2 / 2 over a codebook, and where the largest is, so that nothing of N x K is ever written.
-   `native.py` calls it through ctypes; README.md has the times.
+/* The largest and second largest of x.c - |c|^2 / 2 over a codebook, and where the largest is: product, minimum and runner-up in one pass, so
+   that nothing of N x K is ever written. `native.py` calls it through ctypes; README.md has the times.
 
-   Codes come in panels of 32: [panels, width, 32], the same component of neighbouring codes side by side. A tile of 4 rows meets two vectors of
-   codes at a time and keeps the largest score of each of the 32 lanes, nothing else: where it was and what came second would cost as much as the
-   products of 5 columns. Only the winning lane can hide a second that matters, and it holds a 32nd of the codes: the row meets those again,
-   from a copy that has the codes of a lane side by side. Compiled once for each kind of processor. */
+   Codes come in panels of 32: [panels, width, 32], so that the same component of neighbouring codes lies side by side. A tile of 4 rows meets
+   two vectors of codes at a time; the running maxima are kept by lane and put together at the end. Keeping where a maximum was costs as much as
+   half of the products of 8 columns, so it is kept for a span of panels, and the winner's span is looked through again. Compiled once for each
+   kind of processor. */
 
 #include <stdint.h>
 
@@ -13,14 +13,8 @@
 #define CHUNK 128
 _Static_assert(CHUNK % ROWS == 0, "tiles fill a chunk");
 #define LEAST (-3.0e38f) /* below every score, and finite: a lane without a code never wins */
+#define SPAN_COLUMNS 64 /* panels of a span times width */
 #define PANEL_BYTES (128 * 1024) /* of codes that stay in a cache while all rows of a chunk meet them */
-
-/* offset: minus |c|^2 / 2, LEAST where there is no code; lanes and lane_offset the same by lane, [32, width, depth] and [32, depth]: depth is
-   panels up to a multiple of 16. */
-struct codebook {
-    const float *codes, *offset, *lanes, *lane_offset;
-    int64_t panels, depth;
-};
 
 #if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
 #include <immintrin.h>
@@ -32,11 +26,12 @@ struct codebook {
 #define INTEGERS __m512i
 #define LOAD(p) _mm512_loadu_ps(p)
 #define STORE(p, v) _mm512_storeu_ps(p, v)
+#define LOAD_INTEGERS(p) _mm512_loadu_si512(p)
 #define STORE_INTEGERS(p, v) _mm512_storeu_si512(p, v)
 #define ALL(value) _mm512_set1_ps(value)
 #define ALL_INTEGERS(value) _mm512_set1_epi32(value)
 #define MULTIPLY_ADD(a, b, c) _mm512_fmadd_ps(a, b, c)
-#define ADD(a, b) _mm512_add_ps(a, b)
+#define MULTIPLY_ADD_ONE(a, b, c) __builtin_fmaf(a, b, c)
 #define LARGER(a, b) _mm512_max_ps(a, b)
 #define SMALLER(a, b) _mm512_min_ps(a, b)
 #define WHERE_ABOVE(a, b, yes, no) _mm512_mask_mov_epi32(no, _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ), yes)
@@ -49,11 +44,12 @@ struct codebook {
 #define INTEGERS __m256i
 #define LOAD(p) _mm256_loadu_ps(p)
 #define STORE(p, v) _mm256_storeu_ps(p, v)
+#define LOAD_INTEGERS(p) _mm256_loadu_si256((const __m256i *)(p))
 #define STORE_INTEGERS(p, v) _mm256_storeu_si256((__m256i *)(p), v)
 #define ALL(value) _mm256_set1_ps(value)
 #define ALL_INTEGERS(value) _mm256_set1_epi32(value)
 #define MULTIPLY_ADD(a, b, c) _mm256_fmadd_ps(a, b, c)
-#define ADD(a, b) _mm256_add_ps(a, b)
+#define MULTIPLY_ADD_ONE(a, b, c) __builtin_fmaf(a, b, c)
 #define LARGER(a, b) _mm256_max_ps(a, b)
 #define SMALLER(a, b) _mm256_min_ps(a, b)
 #define WHERE_ABOVE(a, b, yes, no) \
@@ -69,11 +65,12 @@ struct codebook {
 #define INTEGERS int32_t
 #define LOAD(p) (*(p))
 #define STORE(p, v) (*(p) = (v))
+#define LOAD_INTEGERS(p) (*(p))
 #define STORE_INTEGERS(p, v) (*(p) = (v))
 #define ALL(value) (value)
 #define ALL_INTEGERS(value) (value)
 #define MULTIPLY_ADD(a, b, c) ((a) * (b) + (c))
-#define ADD(a, b) ((a) + (b))
+#define MULTIPLY_ADD_ONE(a, b, c) ((a) * (b) + (c))
 #define LARGER(a, b) ((a) > (b) ? (a) : (b))
 #define SMALLER(a, b) ((a) < (b) ? (a) : (b))
 #define WHERE_ABOVE(a, b, yes, no) ((a) > (b) ? (yes) : (no))
@@ -98,29 +95,27 @@ EXPORT int tokkit_nearest_kind(void)
     return 0;
 }
 
-/* x [rows, width]; codes [panels, width, 32]; the rest as in `struct codebook`. Writes index, best and second, [rows] each. kind: one that this
-   processor has (`tokkit_nearest_kind`), or a smaller one. Threads are OpenMP's, which torch's are too: others would have to share the cores
-   with those, which spin for a while after their last work. */
+/* x [rows, width]; codes [panels, width, 32]; offset [panels * 32], minus |c|^2 / 2, LEAST where there is no code. Writes index, best and
+   second, [rows] each. kind: one that this processor has (`tokkit_nearest_kind`), or a smaller one. Threads are OpenMP's, which torch's are
+   too: others would have to share the cores with those, which spin for a while after their last work. */
 EXPORT void tokkit_nearest(int kind, int threads, const float *x, int64_t rows, int64_t width, const float *codes, const float *offset,
-                           const float *lanes, const float *lane_offset, int64_t panels, int64_t depth, int64_t *index, float *best,
-                           float *second)
+                           int64_t panels, int64_t *index, float *best, float *second)
 {
-    struct codebook book = {codes, offset, lanes, lane_offset, panels, depth};
 #pragma omp parallel for num_threads(threads) schedule(dynamic)
     for (int64_t start = 0; start < rows; start += CHUNK) {
         int64_t count = rows - start < CHUNK ? rows - start : CHUNK;
         const float *part = x + start * width;
 #if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
         if (kind == 2) {
-            nearest_avx512(part, count, width, &book, index + start, best + start, second + start);
+            nearest_avx512(part, count, width, codes, offset, panels, index + start, best + start, second + start);
             continue;
         }
         if (kind == 1) {
-            nearest_avx2(part, count, width, &book, index + start, best + start, second + start);
+            nearest_avx2(part, count, width, codes, offset, panels, index + start, best + start, second + start);
             continue;
         }
 #endif
-        nearest_plain(part, count, width, &book, index + start, best + start, second + start);
+        nearest_plain(part, count, width, codes, offset, panels, index + start, best + start, second + start);
     }
 }
 
