@@ -212,7 +212,7 @@ JOBS = {
     "uniwetok-binary-128": pictures("uniwetok-binary-128"),
     "plain-1d": pictures("plain-1d", "--crop", 128),
     "nested-1d": pictures("nested-1d,flow-1d", "--crop", 128),
-    "pictures-1d": Job(pictures_1d, 25),
+    "pictures-1d": Job(pictures_1d, 40),
     "mixed-shards": Job(mixed_shards, 170),
     "meshes": Job(meshes, 60, trains=True),
     "dac": Job(dac, 100, trains=True),
@@ -229,7 +229,7 @@ JOBS = {
     ),
     "encode": Job(encode, 100),
     "step-1d": Job(step_1d, 170),
-    "dac-speed": Job(dac_speed, 150),
+    "dac-speed": Job(dac_speed, 250),
     "tokbench": Job(tokbench, 240),
 }
 
