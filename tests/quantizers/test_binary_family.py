@@ -185,6 +185,12 @@ def test_levels_are_the_nearest_of_equally_spaced_values(levels: int) -> None:
     assert torch.equal(Binary(bits=3 * levels, levels=levels)(latents).latents, nearest)
 
 
+@pytest.mark.parametrize("kind", [LFQ, Binary, BSQ])
+def test_the_smallest_latent_has_its_sign(kind: type[LFQ | Binary | BSQ]) -> None:
+    latents = torch.tensor([[[1e-12, -1e-12, 0.0, 1e-30]]])
+    assert kind(bits=4)(latents).codes.tolist() == [[[0b1001]]]
+
+
 def test_entropies_of_levels_are_over_bits() -> None:
     latents = small_latents(3, 7, 4)
     quantizer = LFQ(bits=8, groups=2, levels=2).train()

@@ -51,7 +51,8 @@ class Binary(SignQuantizer):
         )
 
     def bounded(self, latents: Tensor) -> Tensor:
-        return (torch.sigmoid(latents) * 2 - 1) * (2 - 2.0 ** (1 - self.levels))
+        # 2 sigmoid(x) - 1 as it is written loses the sign of an x below 1e-7.
+        return torch.tanh(latents / 2) * (2 - 2.0 ** (1 - self.levels))
 
     def entropies(self, values: Tensor) -> tuple[Tensor, Tensor]:
         return binary_entropy(values, self.temperature)
