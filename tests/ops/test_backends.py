@@ -16,15 +16,15 @@ def test_table_has_every_op() -> None:
 
 
 def test_choice_follows_the_facts() -> None:
-    gpu = Facts(device="cuda", rows=100, width=64, without_triton=None)
+    gpu = Facts(device="cuda", width=64, without_triton=None)
     assert select(gpu, "auto").backend == "triton"
-    old = Facts(device="cuda", rows=100, width=64, without_triton="this GPU has 7.0")
+    old = Facts(device="cuda", width=64, without_triton="this GPU has 7.0")
     assert select(old, "auto") == ("reference", "triton: this GPU has 7.0; cpu: the tensors are on cuda; faiss: the tensors are on cuda")
-    wide = Facts(device="cuda", rows=100, width=513, without_triton=None)
+    wide = Facts(device="cuda", width=513, without_triton=None)
     assert select(wide, "auto").backend == "reference"
     with pytest.raises(InputError, match="d is 513"):
         select(wide, "triton")
-    assert select(Facts("cpu", 100, 64, "no GPU"), "auto").backend == "cpu"
+    assert select(Facts("cpu", 64, "no GPU"), "auto").backend == "cpu"
 
 
 def test_explain_and_errors() -> None:

@@ -10,15 +10,16 @@ from tokkit import ops
 from tokkit.ops.codebook_lookup import native
 
 compiled = pytest.mark.skipif(native.library() is None, reason="tokkit was installed without a C compiler: nearest.c is not there")
+KINDS = [
+    pytest.param(kind, marks=pytest.mark.skipif(kind > native.best_kind(), reason=f"no {name} here, or nearest.c was not compiled"))
+    for kind, name in native.KINDS.items()
+]
 SHAPES = [(1, 1, 1), (5, 3, 31), (4, 8, 32), (129, 7, 33), (300, 16, 500), (131, 33, 1000), (259, 100, 257), (70, 513, 64)]
 
 
-@compiled
-@pytest.mark.parametrize("kind", range(len(native.KINDS)))
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("rows", "width", "size"), SHAPES)
 def test_the_nearest_and_the_second(kind: int, rows: int, width: int, size: int) -> None:
-    if kind > native.best_kind():
-        pytest.skip(f"this processor has no {native.KINDS[kind]}")
     x, codes = normal(rows, width, device="cpu"), normal(size, width, device="cpu", seed=1)
     half = codes.square().sum(1) / 2
     index, best, second = native.nearest(x, codes, half, kind)
@@ -30,11 +31,8 @@ def test_the_nearest_and_the_second(kind: int, rows: int, width: int, size: int)
         torch.testing.assert_close(second.double(), largest[:, 1], rtol=1e-5, atol=1e-4)
 
 
-@compiled
-@pytest.mark.parametrize("kind", range(len(native.KINDS)))
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_lowest_of_equals_with_nothing_between(kind: int) -> None:
-    if kind > native.best_kind():
-        pytest.skip(f"this processor has no {native.KINDS[kind]}")
     codes = normal(40, 6, device="cpu").round().repeat(3, 1)
     x = normal(50, 6, device="cpu", seed=1).round()
     half = codes.square().sum(1) / 2

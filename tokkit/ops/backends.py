@@ -43,10 +43,9 @@ class Backend(NamedTuple):
 
 @dataclass(frozen=True)
 class Facts:
-    """What a choice may look at. rows and width are None where only the device is known."""
+    """What a choice may look at. The width is None where only the device is known."""
 
     device: str
-    rows: int | None
     width: int | None
     without_triton: str | None
 
@@ -62,7 +61,6 @@ def facts_of(x: torch.Tensor) -> Facts:
     """Facts about `[N, d]` or a tensor of any other shape."""
     return Facts(
         device=x.device.type,
-        rows=x.shape[0] if x.dim() else 1,
         width=x.shape[-1] if x.dim() else 1,
         without_triton=_without_triton(x.device.type, x.device.index, os.environ.get("TRITON_INTERPRET", "0")),
     )
@@ -120,7 +118,7 @@ def describe_backends(device: str | None = None) -> list[Backend]:
         raise InputError(f"no device {name!r}: {str(error).splitlines()[0]}") from error
     if where.type == "cuda" and (where.index or 0) >= torch.cuda.device_count():
         raise InputError(f"no device {name!r} here: torch sees {torch.cuda.device_count()} GPUs")
-    facts = Facts(where.type, None, None, _without_triton(where.type, where.index, os.environ.get("TRITON_INTERPRET", "0")))
+    facts = Facts(where.type, None, _without_triton(where.type, where.index, os.environ.get("TRITON_INTERPRET", "0")))
     return [Backend(op, *import_module(f"tokkit.ops.{home}").select(facts, "auto")) for op, home in OPS.items()]
 
 

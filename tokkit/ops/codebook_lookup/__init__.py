@@ -87,7 +87,7 @@ def select(facts: Facts, backend: str, precision: str = "exact") -> Choice:
     if backend != "auto":
         return choose("codebook_lookup", able, backend)
     if facts.device == "cpu":
-        how = f"nearest.c for {native.KINDS[native.best_kind()]} processors" if native.pays() else "chunked products"
+        how = f"nearest.c with {native.KINDS[kind]}" if (kind := native.best_kind()) else "chunked products"
         return Choice("cpu", f"CPU tensors: {how}" + (", float64 for close calls" if precision == "exact" else ""))
     return choose("codebook_lookup", able, backend)
 

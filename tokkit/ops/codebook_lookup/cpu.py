@@ -45,11 +45,11 @@ def cpu_lookup(x: Tensor, codebook: Tensor, metric: str, exact: bool) -> Tensor:
         `[N]` int64.
     """
     moved, codes, half = centred(x, codebook, metric)
-    if native.pays():
+    if native.best_kind():
         indices, best, second = native.nearest(moved, codes, half)
         gap = best - second
     else:
-        indices, gap = _by_products(moved, codes, half)
+        indices, gap = _by_products(moved, codes, half, exact)
     if exact and codebook.shape[0] > 1:
         # A score is a sum of width + 1 products: each rounding is at most 2^-24 of |x| |c|, and two scores are compared.
         slack = 2 * (x.shape[1] + 8) * 2.0**-24 * (moved.norm(dim=1) * codes.norm(dim=1).max() + half.max())
@@ -59,10 +59,10 @@ def cpu_lookup(x: Tensor, codebook: Tensor, metric: str, exact: bool) -> Tensor:
     return indices
 
 
-def _by_products(x: Tensor, codes: Tensor, half: Tensor) -> tuple[Tensor, Tensor]:
-    """Where `x @ codes.T - half` is largest, `[N]` int64, and by how much it exceeds the second, `[N]`."""
+def _by_products(x: Tensor, codes: Tensor, half: Tensor, exact: bool) -> tuple[Tensor, Tensor]:
+    """Where `x @ codes.T - half` is largest, `[N]` int64, and, where `exact` asks, by how much it exceeds the second, `[N]`."""
     count, size = x.shape[0], codes.shape[0]
-    indices, gap = torch.zeros(count, dtype=torch.int64), torch.empty(count)
+    indices, gap = torch.empty(count, dtype=torch.int64), torch.empty(count)
     columns = codes.T.contiguous()
     rows = min(max(128, _CELLS_A_CHUNK // size), max(count, 1))
     scores = torch.empty(rows, size)
@@ -71,8 +71,9 @@ def _by_products(x: Tensor, codes: Tensor, half: Tensor) -> tuple[Tensor, Tensor
         score = torch.addmm(half, part, columns, alpha=-1, out=scores[: part.shape[0]])
         at = torch.from_numpy(score.numpy().argmin(axis=1))
         indices[start : start + rows] = at
-        best = score.gather(1, at[:, None])
-        gap[start : start + rows] = (score.scatter_(1, at[:, None], torch.inf).amin(dim=1, keepdim=True) - best)[:, 0]
+        if exact:
+            best = score.gather(1, at[:, None])
+            gap[start : start + rows] = (score.scatter_(1, at[:, None], torch.inf).amin(dim=1, keepdim=True) - best)[:, 0]
     return indices, gap
 
 

@@ -1,6 +1,6 @@
 """`nearest.c` from Python: the nearest code and how near the second is, in one pass over the codebook that writes nothing of N x K.
 
-The C file is compiled when tokkit is installed, where there is a C compiler; without it a lookup takes `cpu.py`'s products.
+The C file is compiled when tokkit is installed on an x86-64 processor with a C compiler; without it a lookup takes `cpu.py`'s products.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-KINDS = ("plain", "avx2", "avx512")
-"""Processors that it is compiled for; a number of `kind` is a place in this list."""
+KINDS = {1: "AVX2", 2: "AVX-512"}
+"""Of processors, that it is compiled for."""
 PANEL = 32
 """Of nearest.c: codes side by side."""
 LEAST = -3.0e38
@@ -38,15 +38,9 @@ def library() -> ctypes.CDLL | None:
 
 
 def best_kind() -> int:
-    """The fastest kind that this processor can run."""
+    """The fastest kind that runs here; 0 where none does: it was not compiled, or the processor is older."""
     loaded = library()
-    assert loaded is not None
-    return int(loaded.tokkit_nearest_kind())
-
-
-def pays() -> bool:
-    """Whether it is there and faster than matrix products: on a processor without AVX2 it takes one number at a time."""
-    return library() is not None and best_kind() > 0
+    return 0 if loaded is None else int(loaded.tokkit_nearest_kind())
 
 
 def nearest(x: Tensor, codes: Tensor, half: Tensor, kind: int | None = None) -> tuple[Tensor, Tensor, Tensor]:

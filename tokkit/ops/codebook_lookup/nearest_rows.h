@@ -89,7 +89,7 @@ static TARGET void NAME(const float *x, int64_t rows, int64_t width, const float
                 const float *column = codes + panel * width * PANEL + lane;
                 float score = offset[panel * PANEL + lane];
                 for (int64_t at = 0; at < width; at++)
-                    score = MULTIPLY_ADD_ONE(x[row * width + at], column[at * PANEL], score);
+                    score = __builtin_fmaf(x[row * width + at], column[at * PANEL], score);
                 int64_t number = panel * PANEL + lane;
                 if (score > largest || (score == largest && number < code)) {
                     largest = score;
@@ -113,7 +113,6 @@ static TARGET void NAME(const float *x, int64_t rows, int64_t width, const float
 #undef ALL
 #undef ALL_INTEGERS
 #undef MULTIPLY_ADD
-#undef MULTIPLY_ADD_ONE
 #undef LARGER
 #undef SMALLER
 #undef WHERE_ABOVE
