@@ -26,17 +26,10 @@ from tokkit.ops.codebook_lookup.launch import Config, default_config, triton_loo
 from tokkit.ops.residual_lookup import triton as residual
 
 CHANGES: dict[int, list[dict[str, int | None]]] = {
-    8: [{"scan_rows": 16}, {"rows": 128}, {"rescore_rows": 16}, {"scan_codes": 256}],
-    32: [{"scan_rows": 16, "scan_unroll": 8}, {"scan_rows": 4}, {"scan_codes": 256, "scan_blocks": 1}],
-    64: [
-        {"scan_codes": 256},
-        {"scan_codes": 512},
-        {"scan_codes": 512, "scan_rows": 8},
-        {"scan_codes": 512, "scan_rows": 8, "scan_unroll": 16},
-        {"scan_codes": 256, "scan_unroll": 16},
-    ],
+    8: [{"scan_rows": 16}, {"rows": 128}, {"rescore_rows": 16}, {"scan_codes": 128}],
+    32: [{"scan_rows": 16, "scan_unroll": 8}, {"scan_rows": 8}, {"scan_codes": 256, "scan_blocks": 1}],
+    64: [{"scan_codes": 128, "scan_rows": 16}, {"scan_codes": 256}, {"scan_rows": 16}, {"scan_unroll": 16}],
     128: [
-        {},
         {"rescore_rows": 4, "rescore_warps": 2},
         {"rescore_rows": 4, "rescore_warps": 1},
         {"slots": 16},

@@ -22,6 +22,7 @@ class Varied(Source):
         super().__init__(size=of.size)
         self.of = of
 
+    @abstractmethod
     def check(self, modality: Modality) -> None:
         """Raise InputError where samples of the modality cannot be varied so."""
 

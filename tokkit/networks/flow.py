@@ -30,6 +30,7 @@ from tokkit.networks.transformer import (
     learned_tokens,
     resolve_shape,
     rotary,
+    start_faint,
 )
 from tokkit.registry import register
 
@@ -215,8 +216,7 @@ class TimedTransformer(nn.Module):
         self.blocks.apply(initialise)
         for layer in self.time:
             if isinstance(layer, nn.Linear):
-                nn.init.trunc_normal_(layer.weight, std=0.02)
-                nn.init.zeros_(layer.bias)
+                start_faint(layer)
 
     def forward(self, tokens: Tensor, sigma: Tensor, grid: Grid) -> Tensor:
         """Transform [B, prefix + cells, width] at times sigma [B]."""

@@ -126,8 +126,7 @@ class Unpatchify(nn.Module):
         super().__init__()
         self.patch = patch
         self.project = nn.Linear(width, channels * patch**rank)
-        nn.init.trunc_normal_(self.project.weight, std=0.02)
-        nn.init.zeros_(self.project.bias)
+        start_faint(self.project)
         self.smooth = conv(rank, channels, channels, 3) if smooth else None
         if self.smooth is not None:
             for parameter in self.smooth.parameters():
@@ -144,7 +143,7 @@ class Unpatchify(nn.Module):
 
 
 def learned_tokens(count: int, width: int, std: float = 0.02) -> nn.Parameter:
-    """[count, width] learned vectors, small at the start."""
+    """[count, width] learned vectors, small at the start unless `std` says otherwise."""
     return nn.Parameter(nn.init.trunc_normal_(torch.empty(count, width), std=std))
 
 
@@ -174,3 +173,9 @@ def initialise(module: nn.Module) -> None:
         nn.init.normal_(module.weight, std=module.in_features**-0.5)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
+
+
+def start_faint(layer: nn.Linear) -> None:
+    """A map whose result is small at the start, whatever it is given: the last one, and those of conditions."""
+    nn.init.trunc_normal_(layer.weight, std=0.02)
+    nn.init.zeros_(layer.bias)
