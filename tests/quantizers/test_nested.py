@@ -58,6 +58,14 @@ def test_draws_follow_the_distribution(mode: Any) -> None:
     assert statistic < 35  # chi-square, at most 11 degrees of freedom: one in four thousand
 
 
+def test_nothing_is_dropped_before_the_warm_up_is_over() -> None:
+    quantizer = build(8, mode="pow2", warmup=0.5)
+    for progress, expected in ((0.0, {8}), (0.49, {8}), (0.5, {1, 2, 4, 8}), (1.0, {1, 2, 4, 8})):
+        quantizer.progress = progress
+        assert set(quantizer.draw_lengths(200).tolist()) == expected
+        assert quantizer.train()(torch.randn(3, 8, 3)).latents.shape == (3, 8, 3)
+
+
 def test_dropped_tokens_become_the_mask_token() -> None:
     torch.manual_seed(0)
     quantizer = build(8, mode="weighted", lengths=(3, 8), weights=(1.0, 0.0)).train()

@@ -48,6 +48,7 @@ class Quantizer(nn.Module):
         variable_length: whether `lookup` accepts leading tokens only (an ordered code).
         latents_per_token: neighbours along one axis that share a token; 1 unless tokens are slower than latents.
         variable_levels: whether `lookup` accepts leading codebooks only, codes[..., :k] (a residual code).
+        progress: the share of the training that is over, for what is not the same all the time; 1 unless whoever trains sets it.
     """
 
     kind: ClassVar[str] = "quantizer"
@@ -56,6 +57,7 @@ class Quantizer(nn.Module):
     latents_per_token: int = 1
     variable_length: bool = False
     variable_levels: bool = False
+    progress: float = 1.0
 
     def forward(self, latents: Tensor, grid: Grid | None = None) -> Quantized:
         """Quantize.

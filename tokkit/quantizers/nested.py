@@ -43,6 +43,7 @@ class Nested(Quantizer):
         lengths: tuple[int, ...] | None = None,
         weights: tuple[float, ...] | None = None,
         padding: Annotated[int, Field(ge=0)] = 0,
+        warmup: Annotated[float, Field(ge=0, lt=1)] = 0.0,
     ):
         """
         Args:
@@ -55,6 +56,8 @@ class Nested(Quantizer):
             weights: with "weighted", their relative weights. None: ResTok's, doubling from length to length, and the full length four times
                 all the others together (0.8 of the draws).
             padding: tokens of the encoder beyond N, for training.
+            warmup: the share of the training, at its start, in which no token is dropped. All tokens together then come out nearly as well
+                as without nested dropout, since few places for each is soon learned; prefixes have the rest of the time.
 
         Raises:
             InputError: lengths or weights that do not fit the mode, N or each other; or a quantizer that itself needs a grid.
@@ -69,6 +72,7 @@ class Nested(Quantizer):
         self.variable_levels = quantizer.variable_levels
         self.mask_token = nn.Parameter(torch.randn(self.dim) * 0.02)
         self.num_latents = num_tokens + padding
+        self.warmup = warmup
         table = length_distribution(self.num_latents, mode, lengths, weights)
         self._lengths: Tensor
         self._probabilities: Tensor
@@ -113,8 +117,8 @@ class Nested(Quantizer):
 
     def draw_lengths(self, batch: int) -> Tensor:
         """[batch] int64, a number of tokens to keep for each sample."""
-        if batch == 0:
-            return self._lengths[:0]
+        if batch == 0 or self.progress < self.warmup:
+            return self._lengths[-1:].expand(batch)
         return self._lengths[torch.multinomial(self._probabilities, batch, replacement=True)]
 
     def initialize(self, latents: Tensor) -> None:

@@ -189,6 +189,7 @@ class Run:
         torch.compiler.cudagraph_mark_step_begin()  # what the graphs of the last step returned may be overwritten
         if self.options.channels_last and isinstance(batch, Tensor) and batch.ndim == 4:
             batch = batch.contiguous(memory_format=torch.channels_last)
+        self.tokenizer.quantizer.progress = self.clock.progress
         terms: dict[str, Tensor] = {}
         pairs = []
         micro: Sequence[Batch] = batch.chunk(self.options.accumulate)
