@@ -91,6 +91,7 @@ def compare(
             print(f"{name}: {rows[name]['error'][:300]}", flush=True)
             continue
         steps[name], rows[name] = step, {"ms": [], "seconds_to_start": time.perf_counter() - started}
+        print(f"{name}: started in {rows[name]['seconds_to_start']:.0f} s", flush=True)
         if on_gpu:
             rows[name]["peak_gib"] = (torch.cuda.max_memory_allocated() - held) / 2**30
     for _ in range(runs):
