@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 import tokkit
 from tests.small import RECIPE, write_recipe
 from tokkit.errors import InputError, RecipeError
+from tokkit.quantizers.nested import Nested
 from tokkit.recipe import Recipe, Train
 from tokkit.train import checkpoint, train
 from tokkit.train.clock import TICK, Clock
@@ -179,6 +180,20 @@ def test_minutes_end_a_run_with_its_schedule(tmp_path: Path, monkeypatch: pytest
     assert last["learning_rate"] < recipe.section("train").lr / 2
     before = weights(out)
     assert same(weights(train(recipe, tmp_path / "run", resume=True, cpu=True)), before)
+
+
+def test_nested_dropout_waits_for_its_share_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[torch.Tensor] = []
+    draw = Nested.draw_lengths
+
+    def remembered(quantizer: Nested, batch: int) -> torch.Tensor:
+        kept.append(draw(quantizer, batch))
+        return kept[-1]
+
+    monkeypatch.setattr(Nested, "draw_lengths", remembered)
+    nested = "quantizer={name: nested, num_tokens: 64, warmup: 0.5, quantizer: {name: fsq, levels: [8, 5, 5]}}"
+    train(Recipe.load(write_recipe(tmp_path), [nested]), tmp_path / "run", cpu=True)
+    assert [bool((lengths == 64).all()) for lengths in kept] == [True] * 3 + [False] * 3
 
 
 def test_average_by_hand() -> None:
