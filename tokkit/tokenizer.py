@@ -106,6 +106,8 @@ class Tokenizer(nn.Module):
         if encoder.strides != decoder.strides:
             by, back = ((end.stride if len(set(end.strides)) == 1 else end.strides) for end in (encoder, decoder))
             raise InputError(f"the encoder divides sizes by {by} and the decoder multiplies them by {back}; make them equal")
+        if encoder.padded_size(one := (1,) * encoder.rank) != decoder.output_size(one):
+            raise InputError("only one of encoder and decoder gives the first frame of a video latents of its own")
         if tile is not None and (tile < 1 or tile % encoder.stride):
             raise InputError(f"tile={tile} must be a positive multiple of the stride {encoder.stride}")
         self.name = name

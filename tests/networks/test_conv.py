@@ -42,6 +42,14 @@ def test_depth_to_space_undoes_space_to_depth(rank: int, factor: int) -> None:
     assert torch.equal(layers.depth_to_space(folded, factor), pixels)
 
 
+def test_every_axis_may_have_a_factor_of_its_own() -> None:
+    video = torch.arange(4 * 2 * 6.0).view(1, 1, 4, 2, 6)
+    folded = layers.space_to_depth(video, (2, 1, 3))
+    assert folded.shape == (1, 6, 2, 2, 2)
+    assert folded[0, :, 1, 0, 1].tolist() == video[0, 0, 2:, 0, 3:].flatten().tolist()
+    assert torch.equal(layers.depth_to_space(folded, (2, 1, 3)), video)
+
+
 def test_space_to_depth_holds_the_pixels_of_torch() -> None:
     pixels = torch.randn(2, 3, 8, 4)
     ours = layers.space_to_depth(pixels, 2).unflatten(1, (4, 3))  # the channel innermost

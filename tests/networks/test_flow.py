@@ -210,6 +210,8 @@ def test_takes_leading_latents_or_one_a_cell() -> None:
         ({"apg": 0.0}, "must be positive"),
         ({"drop": 1.0}, "drop must be in"),
         ({"drop": 0.0, "guidance": 2.0}, "above 0 for guidance"),
+        ({"time_stride": 2}, "goes with rank=3"),
+        ({"time_stride": 0, "rank": 3}, "is positive"),
     ],
 )
 def test_refuses_options_that_cannot_be(options: dict[str, Any], message: str) -> None:
@@ -257,6 +259,44 @@ def test_the_flow_of_one_picture_is_learned() -> None:
     with torch.no_grad():
         drawn = model.draw(given.expand(2, -1, -1), (2, 3), torch.tensor([0, 1]))
     assert (drawn - target).abs().mean() < 0.1
+
+
+def test_video_is_drawn_on_the_grid_of_causal3d() -> None:
+    """17 x 20 x 12 pixels in cells of 4 x 4 x 4, the first frame by itself; a picture is a video of one frame."""
+    torch.manual_seed(0)
+    flow = tokkit.build("decoder", "flow", **TINY, rank=3, time_stride=4, steps=2)
+    assert flow.strides == (4, 4, 4) and flow.output_size((5, 5, 3)) == (17, 20, 12) and flow.output_size((1, 5, 3)) == (1, 20, 12)
+    model = tokkit.Tokenizer(
+        modality="video",
+        encoder=tokkit.build("encoder", "causal3d", width=8, multipliers=(1, 1, 2), time=(2, 2), blocks=1, dim=12),
+        quantizer=tokkit.build("quantizer", "fsq", levels=(8, 5, 5)),
+        decoder=flow,
+    )
+    video = torch.rand(2, 3, 15, 18, 12)
+    output = model.train()(video)
+    assert output.reconstruction.shape == video.shape
+    output.decoder_terms["flow"].backward()
+    assert all(p.grad is not None for p in model.encoder.parameters())
+    tokens = model.eval().encode(video)
+    assert tokens.grid == (5, 5, 3) and model.decode(tokens).shape == video.shape
+    assert model.decode(model.encode(video[:, :, :1])).shape == (2, 3, 1, 18, 12)
+
+
+def test_the_first_frame_fills_its_patches_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    flow = FlowDecoder(**TINY, rank=3, time_stride=3)
+    seen: list[Tensor] = []
+    flow.patchify.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    values = torch.randn(1, 3, 4, 4, 4)
+    velocity = flow.velocity(values, torch.tensor([0.5]), torch.randn(1, 2, 16), (2, 1, 1))
+    assert velocity.shape == values.shape
+    assert torch.equal(seen[0], values[:, :, [0, 0, 0, 1, 2, 3]])
+
+
+def test_a_decoder_without_a_first_frame_does_not_go_with_causal3d() -> None:
+    encoder = tokkit.build("encoder", "causal3d", width=8, multipliers=(1, 1, 2), time=(2, 2), blocks=1, dim=12)
+    decoder, quantizer = FlowDecoder(**TINY, rank=3), tokkit.build("quantizer", "fsq", levels=(8, 5, 5))
+    with pytest.raises(InputError, match="first frame"):
+        tokkit.Tokenizer(modality="video", encoder=encoder, quantizer=quantizer, decoder=decoder)
 
 
 def test_compiling_reaches_what_drawing_and_learning_share() -> None:

@@ -65,6 +65,7 @@ class FlowDecoder(GenerativeDecoder):
         depth: int | None = None,
         heads: int | None = None,
         rank: Rank = 2,
+        time_stride: int | None = None,
         predict: Literal["velocity", "input"] = "velocity",
         drop: float = 0.1,
         noise_mean: float = 0.0,
@@ -82,6 +83,8 @@ class FlowDecoder(GenerativeDecoder):
             size: names width, depth and heads; FlexTok's d12, d18, d28 or TiTok's small, base, large.
             width, depth, heads: instead of the size's.
             rank: spatial axes of the output.
+            time_stride: frames of a patch of video, as `causal3d` divides time: the first frame has patches of its own, and T is 1 + a
+                multiple of it. None: patches are as long as they are wide.
             predict: what the network's output stands for, the loss being that of the velocity in either case. "input" (JiT) is for patches
                 with more numbers than the transformer is wide, whose noise it could not carry.
             drop: share of the samples of a training step that see no latents, which guidance needs.
@@ -93,29 +96,40 @@ class FlowDecoder(GenerativeDecoder):
             apg: adaptive projected guidance with this largest norm of the difference; None: plain guidance.
 
         Raises:
-            InputError: a number is not positive, the heads do not get an even number of channels each, or guidance without `drop`.
+            InputError: a number is not positive, the heads do not get an even number of channels each, guidance without `drop`, or
+                `time_stride` without time.
         """
         super().__init__()
         shape = resolve_shape(size, width, depth, heads)
         if min(num_tokens or 1, steps, patch) < 1 or num_tokens == 0 or (apg is not None and apg <= 0):
             raise InputError(f"flow: num_tokens, steps, patch and apg must be positive, got {num_tokens}, {steps}, {patch} and {apg}")
+        if time_stride is not None and (rank != 3 or time_stride < 1):
+            raise InputError(f"flow: time_stride goes with rank=3 and is positive; got time_stride={time_stride} and rank={rank}")
         if not 0 <= drop < 1 or (guidance != 1 and not drop):
             raise InputError(f"flow: drop must be in [0, 1), and above 0 for guidance={guidance}; got {drop}")
-        self.channels, self.dim, self.rank, self.stride = channels, shape.width, rank, patch
+        self.channels, self.dim, self.rank, self.stride, self.time_stride = channels, shape.width, rank, patch, time_stride
         self.num_tokens, self.predict, self.drop, self.noise_mean = num_tokens, predict, drop, noise_mean
         self.steps, self.sampler, self.guidance, self.apg = steps, sampler, guidance, apg
         self.positions = learned_tokens(num_tokens, shape.width) if num_tokens else None
         self.nothing = learned_tokens(1, shape.width)
-        self.patchify = Patchify(channels, patch, rank, shape.width)
+        self.patchify = Patchify(channels, self.strides, shape.width)
         self.transformer = TimedTransformer(shape)
-        self.unpatchify = Unpatchify(channels, patch, rank, shape.width, smooth=False)
+        self.unpatchify = Unpatchify(channels, self.strides, shape.width, smooth=False)
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        return super().strides if self.time_stride is None else (self.time_stride, self.stride, self.stride)
+
+    def output_size(self, grid: Grid) -> tuple[int, ...]:
+        frames, *sides = super().output_size(grid)
+        return (frames - self._repeated, *sides)
 
     def forward(self, latents: Tensor, grid: Grid) -> Tensor:
         return self.draw(latents, grid, torch.full((1,), self.seed, device=latents.device))
 
     def draw(self, latents: Tensor, grid: Grid, seeds: Tensor) -> Tensor:
         """Decode [B, N, D] to [B, C, *spatial], a sample from the noise of its seed; `seeds` is [B] int64, or [1] for all."""
-        noise = seeded_noise(seeds, (self.channels, *(cells * self.stride for cells in grid)))
+        noise = seeded_noise(seeds, (self.channels, *self.output_size(grid)))
         noise = noise.expand(len(latents), *noise.shape[1:])
         guides = self.guidance != 1
         if guides:
@@ -147,7 +161,8 @@ class FlowDecoder(GenerativeDecoder):
     def velocity(self, values: Tensor, sigma: Tensor, latents: Tensor, grid: Grid) -> Tensor:
         """dx/dsigma at x_sigma [B, C, *spatial], sigma [B], given latents [B, N, D]: fp32, of the shape of x_sigma."""
         cells = math.prod(grid)
-        patches = self.patchify(values.to(self.patchify.embed.weight.dtype))
+        inputs = torch.cat([values[:, :, :1]] * self._repeated + [values], 2) if self._repeated else values
+        patches = self.patchify(inputs.to(self.patchify.embed.weight.dtype))
         if self.positions is None:
             check_cells("decoder flow", latents.shape[1], grid)
             tokens = patches + latents
@@ -157,7 +172,7 @@ class FlowDecoder(GenerativeDecoder):
                 raise InputError(f"decoder flow: got {given} latents, and it was built for at most num_tokens={self.num_tokens}")
             tokens = torch.cat([latents + self.positions[:given].to(latents.dtype), patches], 1)
         found = self.transformer(tokens, sigma, grid)[:, -cells:]
-        output = self.unpatchify(found, grid).float()
+        output = self.unpatchify(found, grid).float()[:, :, self._repeated :]
         if self.predict == "velocity":
             return output
         return (values - output) / spread(sigma, values).clamp(min=SMALLEST_SIGMA)
@@ -181,6 +196,11 @@ class FlowDecoder(GenerativeDecoder):
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Compile the transformer, which drawing and learning share; `nn.Module.compile` would compile `forward` alone."""
         self.transformer.compile(*args, **kwargs)
+
+    @property
+    def _repeated(self) -> int:
+        """How often the first frame stands before a video, so that it fills the patches it has to itself."""
+        return 0 if self.time_stride is None else self.time_stride - 1
 
     def _without(self, latents: Tensor) -> Tensor:
         return self.nothing.to(latents.dtype).expand(latents.shape)

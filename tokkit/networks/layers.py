@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -17,24 +19,31 @@ def conv(rank: int, width_in: int, width_out: int, kernel: int, *, stride: int =
     return kinds[rank - 1](width_in, width_out, kernel, stride=stride, padding=kernel // 2)
 
 
-def space_to_depth(inputs: Tensor, factor: int) -> Tensor:
-    """[B, C, *spatial] -> [B, factor^rank * C, *spatial / factor], the channel innermost; the result has channels_last strides."""
+def space_to_depth(inputs: Tensor, factor: int | tuple[int, ...]) -> Tensor:
+    """[B, C, *spatial] -> [B, product of factors * C, *spatial / factor], the channel innermost; the result has channels_last strides.
+
+    Args:
+        inputs: sizes are multiples of the factors.
+        factor: for all axes, or one for each.
+    """
     batch, channels, *sizes = inputs.shape
     rank = len(sizes)
-    cells = [size // factor for size in sizes]
-    split = inputs.movedim(1, -1).reshape(batch, *(n for cell in cells for n in (cell, factor)), channels)
+    factors = (factor,) * rank if isinstance(factor, int) else factor
+    cells = [size // by for size, by in zip(sizes, factors, strict=True)]
+    split = inputs.movedim(1, -1).reshape(batch, *(n for pair in zip(cells, factors, strict=True) for n in pair), channels)
     order = (0, *range(1, 2 * rank, 2), *range(2, 2 * rank + 1, 2), 2 * rank + 1)
-    return split.permute(order).reshape(batch, *cells, factor**rank * channels).movedim(-1, 1)
+    return split.permute(order).reshape(batch, *cells, math.prod(factors) * channels).movedim(-1, 1)
 
 
-def depth_to_space(inputs: Tensor, factor: int) -> Tensor:
-    """The inverse of `space_to_depth`: [B, factor^rank * C, *spatial] -> [B, C, *spatial * factor]."""
+def depth_to_space(inputs: Tensor, factor: int | tuple[int, ...]) -> Tensor:
+    """The inverse of `space_to_depth`: [B, product of factors * C, *spatial] -> [B, C, *spatial * factor]."""
     batch, depth, *cells = inputs.shape
     rank = len(cells)
-    channels = depth // factor**rank
-    split = inputs.movedim(1, -1).reshape(batch, *cells, *[factor] * rank, channels)
+    factors = (factor,) * rank if isinstance(factor, int) else factor
+    channels = depth // math.prod(factors)
+    split = inputs.movedim(1, -1).reshape(batch, *cells, *factors, channels)
     order = (0, *(axis for i in range(rank) for axis in (1 + i, 1 + rank + i)), 2 * rank + 1)
-    return split.permute(order).reshape(batch, *(cell * factor for cell in cells), channels).movedim(-1, 1)
+    return split.permute(order).reshape(batch, *(cell * by for cell, by in zip(cells, factors, strict=True)), channels).movedim(-1, 1)
 
 
 class GroupNorm(nn.GroupNorm):

@@ -105,7 +105,7 @@ class ResTokEncoder(Encoder):
         self.channels, self.dim, self.rank, self.stride = channels, dim, rank, patch
         self.num_tokens = num_tokens
         self.merge_after = {index * shape.depth // (merges + 1) - 1 for index in range(1, merges + 1)}
-        self.patchify = Patchify(channels, patch, rank, shape.width)
+        self.patchify = Patchify(channels, self.strides, shape.width)
         self.embeddings = learned_tokens(num_tokens, shape.width)
         self.transformer = Transformer(shape)
         self.outputs = LevelMaps(sizes, shape.width, dim)

@@ -107,12 +107,12 @@ class Transformer(nn.Module):
 
 
 class Patchify(nn.Module):
-    """[B, C, *spatial] -> [B, cells, width]: every patch through one linear map."""
+    """[B, C, *spatial] -> [B, cells, width]: every patch, of `patch` along each axis, through one linear map."""
 
-    def __init__(self, channels: int, patch: int, rank: int, width: int):
+    def __init__(self, channels: int, patch: tuple[int, ...], width: int):
         super().__init__()
         self.patch = patch
-        self.embed = nn.Linear(channels * patch**rank, width)
+        self.embed = nn.Linear(channels * math.prod(patch), width)
         initialise(self.embed)
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -122,12 +122,12 @@ class Patchify(nn.Module):
 class Unpatchify(nn.Module):
     """[B, cells, width] -> [B, C, *spatial]; with `smooth` a residual 3x3 convolution, zero at the start, can mend the seams of patches."""
 
-    def __init__(self, channels: int, patch: int, rank: int, width: int, smooth: bool):
+    def __init__(self, channels: int, patch: tuple[int, ...], width: int, smooth: bool):
         super().__init__()
         self.patch = patch
-        self.project = nn.Linear(width, channels * patch**rank)
+        self.project = nn.Linear(width, channels * math.prod(patch))
         start_faint(self.project)
-        self.smooth = conv(rank, channels, channels, 3) if smooth else None
+        self.smooth = conv(len(patch), channels, channels, 3) if smooth else None
         if self.smooth is not None:
             for parameter in self.smooth.parameters():
                 nn.init.zeros_(parameter)

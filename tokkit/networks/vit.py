@@ -43,7 +43,7 @@ class ViTEncoder(Encoder):
         super().__init__()
         shape = resolve_shape(size, width, depth, heads)
         self.channels, self.dim, self.rank, self.stride = channels, shape.width, rank, patch
-        self.patchify = Patchify(channels, patch, rank, shape.width)
+        self.patchify = Patchify(channels, self.strides, shape.width)
         self.transformer = Transformer(shape)
 
     def forward(self, inputs: Tensor) -> Latents:
@@ -90,7 +90,7 @@ class ViTDecoder(Decoder):
         shape = resolve_shape(size, width, depth, heads)
         self.channels, self.dim, self.rank, self.stride = channels, shape.width, rank, patch
         self.transformer = Transformer(shape)
-        self.unpatchify = Unpatchify(channels, patch, rank, shape.width, smooth)
+        self.unpatchify = Unpatchify(channels, self.strides, shape.width, smooth)
 
     def forward(self, latents: Tensor, grid: Grid) -> Tensor:
         check_cells("decoder vit", latents.shape[1], grid)

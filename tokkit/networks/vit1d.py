@@ -66,7 +66,7 @@ class ViT1DEncoder(Encoder):
         _check_tokens(num_tokens)
         self.channels, self.dim, self.rank, self.stride = channels, shape.width, rank, patch
         self.num_tokens, self.causal = num_tokens, causal
-        self.patchify = Patchify(channels, patch, rank, shape.width)
+        self.patchify = Patchify(channels, self.strides, shape.width)
         self.registers = learned_tokens(num_tokens, shape.width, REGISTER_STD)
         self.transformer = Transformer(shape)
 
@@ -130,7 +130,7 @@ class ViT1DDecoder(Decoder):
         self.positions = learned_tokens(num_tokens, shape.width, POSITION_STD)
         self.mask_token = learned_tokens(1, shape.width)
         self.transformer = Transformer(shape)
-        self.unpatchify = Unpatchify(channels, patch, rank, shape.width, smooth)
+        self.unpatchify = Unpatchify(channels, self.strides, shape.width, smooth)
 
     def forward(self, latents: Tensor, grid: Grid) -> Tensor:
         given = latents.shape[1]
