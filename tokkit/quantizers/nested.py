@@ -56,8 +56,8 @@ class Nested(Quantizer):
             weights: with "weighted", their relative weights. None: ResTok's, doubling from length to length, and the full length four times
                 all the others together (0.8 of the draws).
             padding: tokens of the encoder beyond N, for training.
-            warmup: the share of the training, at its start, in which no token is dropped. All tokens together then come out nearly as well
-                as without nested dropout, since few places for each is soon learned; prefixes have the rest of the time.
+            warmup: the share of the training, at its start, in which no token is dropped. Tokens that are dropped from the first step on
+                all learn to speak of the whole picture, leave most of their codes unused, and together stay behind what they could say.
 
         Raises:
             InputError: lengths or weights that do not fit the mode, N or each other; or a quantizer that itself needs a grid.
