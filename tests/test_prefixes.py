@@ -148,3 +148,10 @@ def prefixes(tokens: Tokens) -> list[Tokens]:
 def test_a_target_needs_ordered_tokens() -> None:
     with pytest.raises(InputError, match="target=psnr:20: the tokens of 'small' have no order"):
         tokenizer().encode(torch.rand(3, 8, 8), target="psnr:20")
+
+
+@pytest.mark.parametrize("asked", [{"num_tokens": 1.5}, {"num_tokens": True}, {"num_tokens": "4"}, {"max_bits": "9"}, {"target": 28}])
+def test_what_is_no_number_of_tokens(asked: dict[str, object]) -> None:
+    option, value = next(iter(asked.items()))
+    with pytest.raises(InputError, match=f"^{option}={value!r}.*(number|metric)"):
+        ordered().encode(torch.rand(3, 8, 8), **asked)  # type: ignore[call-overload]

@@ -61,6 +61,13 @@ def test_inputs_of_several_sizes() -> None:
     assert [values.shape for values in tok.decode_each(both)] == [(3, 12, 10), (3, 11, 9)]
 
 
+def test_one_file_is_each_file(tmp_path: Path) -> None:
+    tok = tokenizer()
+    tok.write(tmp_path / "one.png", pictures(1))
+    for given in (tmp_path / "one.png", str(tmp_path / "one.png"), Image.open(tmp_path / "one.png")):
+        assert [tokens.names for tokens in tok.encode_each(given)]  # type: ignore[arg-type] == [("one",)]
+
+
 def test_save_and_from_pretrained_give_the_same_codes_and_fingerprint(tmp_path: Path) -> None:
     for quantizer in (
         None,
@@ -109,6 +116,8 @@ def test_short_codes_where_the_quantizer_allows() -> None:
             tokenizer().encode(pictures(), **bad)
     with pytest.raises(InputError, match="must be 1 to 30"):
         tok.encode(pictures(), num_tokens=31)
+    with pytest.raises(InputError, match="levels=0 must be 1 to 3"):
+        residual.encode(pictures(), levels=0)
 
 
 def test_parts_that_do_not_fit() -> None:
@@ -140,7 +149,20 @@ def test_devices_that_are_not_there() -> None:
         assert pick_device("auto") == torch.device("cpu")
 
 
-@pytest.mark.parametrize("bad", [[], "nowhere.png", 42, torch.rand(3, 3), torch.full((3, 8, 8), torch.nan), torch.rand(3, 8, 8) * 300])
+def test_a_precision_that_there_is_not() -> None:
+    with pytest.raises(InputError, match="precision='fp8' must be fp32, bf16, fp16"):
+        tokkit.Tokenizer.from_pretrained("tiny-image", precision="fp8")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("bad", ["cat.tok", torch.zeros(1, 4, 1, dtype=torch.int64), []])
+def test_what_is_not_tokens_is_not_decoded(bad: object) -> None:
+    with pytest.raises(InputError, match="decode takes Tokens"):
+        tokenizer().decode(bad)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "bad", [torch.empty(0, 3, 8, 8), [], "nowhere.png", 42, torch.rand(3, 3), torch.full((3, 8, 8), torch.nan), torch.rand(3, 8, 8) * 300]
+)
 def test_inputs_that_cannot_be_encoded(bad: object) -> None:
     with pytest.raises(InputError):
         tokenizer().encode(bad)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -12,6 +12,13 @@ from tokkit.errors import InputError
 
 Precision = Literal["fp32", "bf16", "fp16"]
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def checked_precision(precision: Precision) -> Precision:
+    """Raises InputError unless there is such a precision."""
+    if precision not in get_args(Precision):
+        raise InputError(f"precision={precision!r} must be {', '.join(get_args(Precision))}")
+    return precision
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[Any]:

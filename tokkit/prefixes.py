@@ -9,6 +9,7 @@ import dataclasses
 import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from numbers import Integral, Real
 from typing import NamedTuple
 
 from torch import Tensor
@@ -33,25 +34,42 @@ class Cut(NamedTuple):
     levels: int | None = None
     max_bits: int | None = None
 
+    def check(self, quantizer: Quantizer, name: str) -> None:
+        """What can be known before anything is encoded.
+
+        Raises:
+            InputError: `quantizer` gives its codes no such order, a number is none, or there are not so many levels.
+        """
+        for option in ("num_tokens", "levels"):
+            value = getattr(self, option)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, Integral)):
+                raise InputError(f"{option}={value!r} must be a whole number")
+        if self.max_bits is not None and not isinstance(self.max_bits, Real):
+            raise InputError(f"max_bits={self.max_bits!r} must be a number of bits")
+        if self.levels is not None:
+            if not quantizer.variable_levels:
+                raise InputError(f"levels={self.levels}: the codebooks of {name!r} are not residual; train with `rvq`, say")
+            most = len(quantizer.codebook_sizes)
+            if not 1 <= self.levels <= most:
+                raise InputError(f"levels={self.levels} must be 1 to {most}")
+        for option in ("num_tokens", "max_bits"):
+            if (value := getattr(self, option)) is not None:
+                check_order(quantizer, f"{option}={value}", name)
+
     def of(self, codes: Tensor, grid: tuple[int, ...], quantizer: Quantizer, name: str) -> Tensor:
         """The leading part of [B, N, Q].
 
         Raises:
             InputError: `quantizer` gives its codes no order, there are not that many, or the budget holds not even the shortest prefix.
         """
+        self.check(quantizer, name)
         if self.levels is not None:
-            if not quantizer.variable_levels:
-                raise InputError(f"levels={self.levels}: the codebooks of {name!r} are not residual; train with `rvq`, say")
-            if not 1 <= self.levels <= codes.shape[2]:
-                raise InputError(f"levels={self.levels} must be 1 to {codes.shape[2]}")
             codes = codes[..., : self.levels]
         if self.num_tokens is not None:
-            _check_order(quantizer, f"num_tokens={self.num_tokens}", name)
             if not 1 <= self.num_tokens <= codes.shape[1]:
                 raise InputError(f"num_tokens={self.num_tokens} must be 1 to {codes.shape[1]}")
             codes = codes[:, : self.num_tokens]
         if self.max_bits is not None:
-            _check_order(quantizer, f"max_bits={self.max_bits}", name)
             bits = sum((size - 1).bit_length() for size in quantizer.codebook_sizes[: codes.shape[2]])
             lengths = [length for length in _lengths(quantizer, codes.shape[1], grid) if length * bits <= self.max_bits]
             if not lengths:
@@ -74,7 +92,7 @@ class Target(NamedTuple):
             InputError: not a metric and a number, or the metric is of another modality.
             RegistryError: there is no such metric.
         """
-        name, _, number = text.partition(":")
+        name, _, number = text.partition(":") if isinstance(text, str) else ("", "", "")
         try:
             value = float(number)
         except ValueError:
@@ -125,7 +143,7 @@ def shortest(
     Raises:
         InputError: the tokens have no order, or the metric has no value for a sample.
     """
-    _check_order(quantizer, f"target={target.metric.name}:{target.value:g}", tokens.tokenizer)
+    check_order(quantizer, f"target={target.metric.name}:{target.value:g}", tokens.tokenizer)
     lengths = _lengths(quantizer, tokens.codes.shape[1], tokens.grid)
     samples = list(tokens)
     fails = [-1] * len(samples)  # the index of a length that does not reach the target
@@ -157,6 +175,7 @@ def _lengths(quantizer: Quantizer, most: int, grid: tuple[int, ...]) -> list[int
     return [length for length in quantizer.prefix_lengths(most, grid) if length <= most]
 
 
-def _check_order(quantizer: Quantizer, asked: str, name: str) -> None:
+def check_order(quantizer: Quantizer, asked: str, name: str) -> None:
+    """Raises InputError unless leading tokens of the quantizer are a code of their own."""
     if not quantizer.variable_length:
         raise InputError(f"{asked}: the tokens of {name!r} have no order; train with the quantizer `nested`")

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
-import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from tokkit import pretrained, registry
-from tokkit.devices import Arriving, Precision, autocast, pick_device
+from tokkit.devices import Arriving, Precision, autocast, checked_precision, pick_device
 from tokkit.errors import InputError, TokenFileError
 from tokkit.files import replacing
 from tokkit.fingerprint import fingerprint
@@ -47,10 +46,10 @@ class Encoding:
 
     def finish(self, *, num_tokens: int | None = None, levels: int | None = None, max_bits: int | None = None) -> Tokens:
         """Wait for the codes."""
+        codes = Cut(num_tokens, levels, max_bits).of(self.codes.wait(), self.grid, self.tokenizer.quantizer, self.tokenizer.name)
         header = self.header or self.tokenizer.header(levels=levels)
-        cut = Cut(num_tokens, levels, max_bits)
         return Tokens(
-            codes=cut.of(self.codes.wait(), self.grid, self.tokenizer.quantizer, self.tokenizer.name),
+            codes=codes,
             codebook_sizes=header.codebook_sizes,
             grid=self.grid,
             modality=header.modality,
@@ -93,7 +92,7 @@ class Tokenizer(nn.Module):
                 whole input (group norms, attention) gives somewhat other codes for tiles than for the whole.
 
         Raises:
-            InputError: the parts do not fit together, or there is no grid to cut into tiles.
+            InputError: the parts do not fit together, there is no such precision, or no grid to cut into tiles.
         """
         super().__init__()
         self.modality: Modality = registry.build("modality", modality) if isinstance(modality, str) else modality
@@ -111,7 +110,7 @@ class Tokenizer(nn.Module):
         if tile is not None and (tile < 1 or tile % encoder.stride):
             raise InputError(f"tile={tile} must be a positive multiple of the stride {encoder.stride}")
         self.name = name
-        self.precision: Precision = precision
+        self.precision: Precision = checked_precision(precision)
         self.tile = tile
         self.encoder = encoder
         self.to_quantizer: nn.Module = nn.Identity() if encoder.dim == quantizer.dim else nn.Linear(encoder.dim, quantizer.dim)
@@ -193,9 +192,10 @@ class Tokenizer(nn.Module):
         self, inputs: Iterable[Any], *, batch_size: int = 16, num_tokens: int | None = None, levels: int | None = None
     ) -> Iterator[Tokens]:
         """One `Tokens` a sample, in order, whatever their sizes; neighbours of one size share a pass, up to `batch_size`."""
+        several = isinstance(inputs, Iterable) and not isinstance(inputs, str)  # else one path, one PIL image
         batch: list[Sample] = []
-        for sample in (sample for item in inputs for sample in self.modality.samples(item)):
-            if batch and (len(batch) == batch_size or self.padded_size(sample) != self.padded_size(batch[0])):
+        for sample in (sample for item in (inputs if several else [inputs]) for sample in self.modality.samples(item)):
+            if batch and (len(batch) >= batch_size or self.padded_size(sample) != self.padded_size(batch[0])):
                 yield from self.encode_samples(batch, num_tokens=num_tokens, levels=levels)
                 batch = []
             batch.append(sample)
@@ -214,8 +214,7 @@ class Tokenizer(nn.Module):
             raise InputError("encode: nothing to encode, the list is empty")
         sizes = {self.padded_size(sample) for sample in samples}
         if len(sizes) > 1:
-            listed = ", ".join(map(str, sorted(sizes)))
-            raise InputError(f"encode: inputs of several sizes ({listed}) make no single tensor; use encode_each")
+            raise InputError(f"encode: inputs of several sizes ({', '.join(map(str, sorted(sizes)))}) make no one tensor; use encode_each")
         inputs = [pad_to(self.modality.network_input(sample), self.padded_size(sample)) for sample in samples]
         if len({values.dtype for values in inputs}) > 1:
             inputs = [from_steps(values) for values in inputs]
@@ -299,10 +298,11 @@ class Tokenizer(nn.Module):
     @torch.inference_mode()
     def decode_each(self, tokens: Tokens) -> list[Tensor]:
         """Reconstructions [C, *spatial], one a sample, each at its original size."""
+        if not isinstance(tokens, Tokens):
+            raise InputError(f"decode takes Tokens, got a {type(tokens).__name__}; Tokens.load reads a file, Tokens(codes=...) holds codes")
         self.check_header(tokens.header)
-        codes = tokens.codes.to(self.device)
         with autocast(self.device, self.precision):
-            decoded = self._decode_latents(self.quantizer.lookup(codes, tokens.grid), tokens.grid)
+            decoded = self._decode_latents(self.quantizer.lookup(tokens.codes.to(self.device), tokens.grid), tokens.grid)
             if isinstance(self.decoder, FieldDecoder):
                 surfaces = (self.modality.surface(field, device=self.device) for field in self.decoder.fields(decoded))
                 return [self.modality.restore(surface, extras) for surface, extras in zip(surfaces, tokens.extras, strict=True)]

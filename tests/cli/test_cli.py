@@ -86,6 +86,8 @@ def test_training_from_the_command_line(tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path, RECIPE)
     checked = run("train", recipe, "--check", "--cpu")
     assert (checked.returncode, checked.stdout) == (0, f"{recipe}: good\n"), checked.stderr
+    hidden = run("train", recipe, "train.steps=-3", "--check", "--cpu")  # the two steps of the check are no excuse
+    assert hidden.returncode == 2 and "train.steps: input should be greater than or equal to 1, got -3" in hidden.stderr
     trained = run("train", recipe, "train.steps=2", "--out", tmp_path / "run", "--cpu")
     assert (trained.returncode, trained.stdout) == (0, f"{tmp_path / 'run'}\n"), trained.stderr
     wrong = run("train", recipe, "train.stesp=2")

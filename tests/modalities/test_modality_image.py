@@ -298,6 +298,20 @@ def test_samples_refuses_with_a_remedy(given: object, message: str) -> None:
         IMAGE.samples(given)
 
 
+@pytest.mark.filterwarnings("error")
+def test_samples_of_memory_that_is_not_to_be_written_to() -> None:
+    """Pillow's pixels are such: of one pixel, and of grey, torch would take them as they are."""
+    point = PIL.Image.new("RGB", (1, 1), (0, 51, 255))
+    torch.testing.assert_close(IMAGE.samples(point)[0].values, torch.tensor([0, 0.2, 1])[:, None, None])
+    torch.testing.assert_close(IMAGE.samples(np.asarray(point))[0].values, torch.tensor([0, 0.2, 1])[:, None, None])
+    assert tokkit.build("modality", "image", channels=1).samples(np.broadcast_to(np.float32(0.5), (4, 5, 1)))[0].values.shape == (1, 4, 5)
+
+
+def test_samples_of_long_doubles_and_of_an_empty_batch() -> None:
+    torch.testing.assert_close(IMAGE.samples(np.full((2, 2, 3), 0.5, np.longdouble))[0].values, torch.full((3, 2, 2), 0.5))
+    assert IMAGE.samples(torch.empty(0, 3, 4, 4)) == []
+
+
 def test_samples_allows_rounding_beyond_the_range() -> None:
     (sample,) = IMAGE.samples(torch.tensor([-1e-7, 1 + 1e-6]).expand(3, 1, 2))
     assert sample.values.min() == 0 and sample.values.max() == 1
@@ -367,7 +381,6 @@ def test_black_and_white_cannot_be_overdone() -> None:
     (shown - target).square().sum().backward()
     assert reconstruction.grad is not None
     assert (reconstruction.grad.flatten() != 0).tolist() == [False, True, False, True, True, True, True]
-
 
 
 def test_import_is_light() -> None:

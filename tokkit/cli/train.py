@@ -35,12 +35,12 @@ def train_command(
     from tokkit.recipe import Recipe
     from tokkit.train import train
 
+    loaded = Recipe.load(recipe, overrides or [])
     if check:
-        loaded = Recipe.load(recipe, [*(overrides or []), "train.steps=2", "train.trackers=[]"])
+        loaded = Recipe.load(recipe, [*(overrides or []), "train.steps=2", "train.trackers=[]"])  # `loaded` was wrong where these hide it
         with tempfile.TemporaryDirectory() as scratch:
             train(loaded, scratch, cpu=cpu)
         print(f"{recipe}: good")
         return
-    loaded = Recipe.load(recipe, overrides or [])
     folder = train(loaded, out or Path("runs") / loaded.name, resume=resume, force=force, cpu=cpu)
     print(folder)

@@ -195,7 +195,8 @@ class Image(Modality):
                     raise InputError(f"array of {inputs.dtype} {list(inputs.shape)}: expected [H, W, C], uint8 or float in [0, 1]")
                 if inputs.dtype.kind == "u" and inputs.dtype != np.uint8:
                     raise InputError(f"array of {inputs.dtype}: expected uint8 or float; divide by {np.iinfo(inputs.dtype).max} first")
-                tensor = torch.from_numpy(np.ascontiguousarray(np.moveaxis(inputs, -1, -3), inputs.dtype.newbyteorder("=")))
+                dtype = np.dtype(np.float64) if inputs.dtype.itemsize > 8 else inputs.dtype.newbyteorder("=")
+                tensor = _tensor(np.moveaxis(inputs, -1, -3), dtype)
                 return [Sample(values) for values in self._from_tensor(tensor, "array", "[H, W, C]")]
             case _:
                 raise InputError(f"image: cannot take a {type(inputs).__name__}; give {_ACCEPTED}")
@@ -269,7 +270,12 @@ def _pixels(picture: PIL.Image.Image, label: str) -> Tensor:
         return torch.cat([deep / full, *opaque])
     mode = "RGBA" if picture.has_transparency_data else "RGB"
     converted = picture if picture.mode == mode else picture.convert(mode)
-    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(np.asarray(converted), 2, 0)))
+    return _tensor(np.moveaxis(np.asarray(converted), 2, 0))
+
+
+def _tensor(array: np.ndarray, dtype: np.dtype | None = None) -> Tensor:
+    """A copy only where torch needs one: it warns of arrays that it must not write to, as Pillow's pixels are."""
+    return torch.from_numpy(np.require(array, dtype, ["C", "W"]))
 
 
 def _floats(values: Tensor) -> Tensor:
@@ -289,6 +295,8 @@ def check_range(values: Tensor, what: str) -> None:
     """Raises InputError unless all are finite and in [0, 1], saying what would bring them there."""
     if not values.isfinite().all():
         raise InputError(f"{what} holds {int((~values.isfinite()).sum())} NaN or infinite values; pictures are finite numbers in [0, 1]")
+    if not values.numel():  # a batch of none
+        return
     low, high = values.aminmax()
     if low >= -_SLACK and high <= 1 + _SLACK:
         return
