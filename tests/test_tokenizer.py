@@ -65,7 +65,7 @@ def test_one_file_is_each_file(tmp_path: Path) -> None:
     tok = tokenizer()
     tok.write(tmp_path / "one.png", pictures(1))
     for given in (tmp_path / "one.png", str(tmp_path / "one.png"), Image.open(tmp_path / "one.png")):
-        assert [tokens.names for tokens in tok.encode_each(given)]  # type: ignore[arg-type] == [("one",)]
+        assert [tokens.names for tokens in tok.encode_each(given)] == [("one",)]  # type: ignore[arg-type]
 
 
 def test_save_and_from_pretrained_give_the_same_codes_and_fingerprint(tmp_path: Path) -> None:

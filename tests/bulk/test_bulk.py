@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from tests.small import tokenizer
 from tokkit.bulk.decode import decode_files
 from tokkit.bulk.encode import EncodeOptions, encode_files
 from tokkit.bulk.files import find_jobs, targets
-from tokkit.errors import InputError
+from tokkit.errors import InputError, TokenFileError
 from tokkit.modalities.base import from_steps
 from tokkit.tokens import TokenReader
 
@@ -126,6 +127,28 @@ def test_results_are_not_replaced_unless_asked(photos: Path, tmp_path: Path) -> 
         assert encode_files(tok, [photos], out, EncodeOptions(shards=shards, force=True)).done == 7
     with pytest.raises(InputError, match="no file below it ends in"):
         encode_files(tok, [tmp_path / "out-True"], tmp_path / "x", EncodeOptions())
+
+
+@pytest.mark.parametrize("shards", [False, True])
+def test_results_of_another_tokenizer_are_not_taken_for_done(photos: Path, tmp_path: Path, shards: bool) -> None:
+    options = EncodeOptions(shards=shards, resume=True)
+    encode_files(tokenizer(), [photos], tmp_path / "out", options)
+    retrained = tokenizer(tokkit.build("quantizer", "fsq", levels=(5, 5)))
+    with pytest.raises(TokenFileError, match=r"made by tokenizer 'small'.*; --resume cannot keep it"):
+        encode_files(retrained, [photos], tmp_path / "out", options)
+
+
+def test_shards_hold_no_two_samples_of_one_name(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"8 samples would have the same name, 0\.png first"):
+        encode_files(tokenizer(), [photos, photos], tmp_path / "out", EncodeOptions(shards=True))
+
+
+@pytest.mark.parametrize("asked", [{"num_tokens": 4}, {"levels": 1}, {"max_bits": 99}, {"target": "psnr:20"}])
+def test_an_option_that_cannot_be_costs_no_results(photos: Path, tmp_path: Path, asked: dict[str, Any]) -> None:
+    encode_files(tokenizer(), [photos], tmp_path / "out", EncodeOptions(shards=True))
+    with pytest.raises(InputError, match="train with"):
+        encode_files(tokenizer(), [photos], tmp_path / "out", EncodeOptions(shards=True, force=True, **asked))
+    assert len(TokenReader(tmp_path / "out" / "shard-00000.tok")) == 7
 
 
 def test_a_damaged_token_file_does_not_stop_the_others(photos: Path, tmp_path: Path) -> None:

@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-from tokkit.bulk.files import Failure, Job, by_pieces, find_jobs
+from tokkit.bulk.files import Failure, Job, by_pieces, find_jobs, refuse_same_names
 from tokkit.bulk.sinks import FileSink, ShardSink, Sink
 from tokkit.errors import InputError
 from tokkit.modalities.base import Sample
-from tokkit.prefixes import Target, shortest
+from tokkit.prefixes import Cut, Target, check_order, shortest
 from tokkit.tokenizer import Encoding, Tokenizer
 from tokkit.tokens import TokenHeader, Tokens
 
@@ -81,15 +81,20 @@ def encode_files(
     Raises:
         InputError: nothing to do, or results exist and neither `force` nor `resume` is set. A single bad file does not raise: it is in
             the summary's failures.
+        TokenFileError: a result to resume from is another tokenizer's, or damaged.
     """
+    Cut(options.num_tokens, options.levels, options.max_bits).check(tokenizer.quantizer, tokenizer.name)  # before anything is replaced
     target = None if options.target is None else Target.parse(options.target, tokenizer.modality.name)
+    if target is not None:
+        check_order(tokenizer.quantizer, f"target={options.target}", tokenizer.name)
     jobs = find_jobs(inputs, tokenizer.modality.suffixes, tokenizer.modality.is_folder)
     pieces = by_pieces(tokenizer)
     sink: Sink
     if options.shards:
+        refuse_same_names(jobs)
         sink = shard_sink(tokenizer, Path(out), options)
     else:
-        sink = FileSink(jobs, Path(out), force=options.force, resume=options.resume)
+        sink = FileSink(tokenizer.header(levels=options.levels), jobs, Path(out), force=options.force, resume=options.resume)
     todo = [job for job in jobs if job.name not in sink.present]
     failures: list[Failure] = []
     bits = positions = done = 0

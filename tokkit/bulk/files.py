@@ -83,6 +83,15 @@ def targets(names: Sequence[str], out: Path, suffix: str) -> list[Path]:
     return chosen
 
 
+def refuse_same_names(jobs: Sequence[Job]) -> None:
+    """Raises InputError where two samples of one folder of shards could not be told apart."""
+    twice = [name for name, count in Counter(job.name for job in jobs).items() if count > 1]
+    if twice:
+        raise InputError(
+            f"{len(twice)} samples would have the same name, {twice[0]} first; give the folders one by one with an -o of their own"
+        )
+
+
 def refuse_existing(paths: Sequence[Path], *, force: bool, hint: str) -> None:
     """Refuse to start when a result is there already and `force` is not set."""
     present = [path for path in paths if path.exists()]

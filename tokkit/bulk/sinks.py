@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from tokkit.bulk.files import Failure, Job, refuse_existing, targets
-from tokkit.errors import InputError
+from tokkit.errors import InputError, TokenFileError
 from tokkit.tokens import TokenHeader, TokenReader, Tokens, TokenWriter
 from tokkit.tokens.writer import save_each
 
@@ -34,12 +34,21 @@ class Sink:
         return None
 
 
+def _kept(path: Path, header: TokenHeader) -> TokenReader:
+    """A result that is there already, which must be whole and of the same tokenizer: nothing else would tell the two apart later."""
+    try:
+        return TokenReader(path, expect_fingerprint=header.fingerprint)
+    except TokenFileError as error:
+        raise TokenFileError(f"{error}; --resume cannot keep it: pass --force to replace all results, or give another -o") from error
+
+
 class FileSink(Sink):
     """One file a sample, written by threads of its own."""
 
-    def __init__(self, jobs: list[Job], out: Path, *, force: bool, resume: bool):
+    def __init__(self, header: TokenHeader, jobs: list[Job], out: Path, *, force: bool, resume: bool):
         """
         Args:
+            header: what the tokens share.
             jobs: all that may come.
             out: a `.tok` file when there is one job; else a folder that mirrors the inputs.
             force: replace results.
@@ -47,6 +56,7 @@ class FileSink(Sink):
 
         Raises:
             InputError: results exist and neither is set.
+            TokenFileError: those to keep are another tokenizer's, or damaged.
         """
         super().__init__()
         names = [job.name for job in jobs]
@@ -54,6 +64,8 @@ class FileSink(Sink):
         self.paths = dict(zip(names, [out] if single else targets(names, out, SUFFIX), strict=True))
         if resume:
             self.present = frozenset(name for name, path in self.paths.items() if path.exists())
+            for name in self.present:
+                _kept(self.paths[name], header).close()
         else:
             refuse_existing(list(self.paths.values()), force=force, hint=", or --resume to keep them and do the rest")
         self.force = force
@@ -90,7 +102,8 @@ class ShardSink(Sink):
             resume: keep them, and go on with the one that was interrupted.
 
         Raises:
-            InputError: shards exist and neither is set, or they are another tokenizer's.
+            InputError: shards exist and neither is set.
+            TokenFileError: those to keep are another tokenizer's, or damaged.
         """
         super().__init__()
         self.out, self.size, self.force, self.resume = out, size, force, resume
@@ -104,7 +117,7 @@ class ShardSink(Sink):
         elif existing:
             present: set[str] = set()
             for path in existing:
-                with TokenReader(path, expect_fingerprint=header.fingerprint) as reader:
+                with _kept(path, header) as reader:
                     present.update(reader.names)
             self.present = frozenset(present)
             self.shard = int(existing[-1].stem.removeprefix("shard-")) + 1
