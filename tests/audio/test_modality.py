@@ -90,6 +90,24 @@ def test_bad_files_are_clear_errors(tmp_path: Path) -> None:
         assert name in str(caught.value)
 
 
+def test_what_is_cut_off_is_refused_and_what_came_through_a_pipe_is_not(tmp_path: Path) -> None:
+    modality = Audio()
+    for form, subtype in (("WAV", "PCM_24"), ("AIFF", "PCM_16"), ("OGG", "VORBIS"), ("OGG", "OPUS")):
+        file = io.BytesIO()
+        soundfile.write(file, noise(48000)[0].numpy(), 24000, format=form, subtype=subtype)
+        data = file.getvalue()
+        assert modality.read(io.BytesIO(data), name="whole").values.shape == (1, 48000)
+        with pytest.raises(InputError, match=r"half: cut off: its header promises \d+ bytes more"):
+            modality.read(io.BytesIO(data[: len(data) // 2]), name="half")
+    file = io.BytesIO()
+    soundfile.write(file, noise(2000)[0].numpy(), 24000, format="WAV")
+    piped = bytearray(file.getvalue())
+    place = piped.index(b"data") + 4
+    for length in (0xFFFFFFFF, 0x7FFFF000, 0x80000000):
+        piped[4:8] = piped[place : place + 4] = length.to_bytes(4, "little")
+        assert modality.read(io.BytesIO(piped), name="piped").values.shape == (1, 2000)
+
+
 def test_every_cut_of_every_format_is_a_result_or_a_clear_error(tmp_path: Path) -> None:
     modality = Audio()
     for form in ("wav", "flac", "ogg", "mp3"):

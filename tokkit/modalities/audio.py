@@ -17,6 +17,7 @@ from tokkit import dsp
 from tokkit.errors import InputError
 from tokkit.files import refuse_overwrite, replacing
 from tokkit.modalities.base import Modality, Sample
+from tokkit.modalities.cut_sound import missing_bytes
 from tokkit.modalities.inputs import opened
 from tokkit.registry import register
 
@@ -258,6 +259,8 @@ class Audio(Modality):
 
 @contextmanager
 def _sound_file(stream: BinaryIO, label: str) -> Iterator[soundfile.SoundFile]:
+    if missing := missing_bytes(stream):
+        raise InputError(f"{label}: cut off: its header promises {missing} bytes more than the file has")
     try:
         sound = soundfile.SoundFile(stream)
     except (soundfile.SoundFileError, TypeError) as error:
