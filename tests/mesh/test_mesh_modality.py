@@ -109,6 +109,17 @@ def test_degenerate_meshes_are_refused_by_name(content: bytes) -> None:
         mesh().read(io.BytesIO(content), name="bad.obj")
 
 
+def test_one_broken_triangle_is_not_left_out_without_a_word() -> None:
+    values = from_trimesh(creation.icosphere(1))
+    values[4, 7] = torch.nan
+    with pytest.raises(InputError, match="1 of 80 triangles have numbers that are not finite"):
+        mesh().samples(values)
+    lines = (f"v {place} 0 0\nv 1 0 0\nv 0 1 0\nv 0 0 1\nf 1 2 3\nf 2 3 4\n" for place in ("nan", "1e39"))
+    for text in lines:
+        with pytest.raises(InputError, match=r"bad\.obj: 1 of 2 triangles"):
+            mesh().read(io.BytesIO(text.encode()), name="bad.obj")
+
+
 @pytest.mark.parametrize("suffix", [".obj", ".ply", ".stl", ".off", ".glb", ".npy", ".xyz", ""])
 def test_garbage_is_refused_by_name(suffix: str) -> None:
     for content in (b"\x00\xffgarbage" * 40, b"1 2 3"):

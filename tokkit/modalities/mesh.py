@@ -136,6 +136,7 @@ class Mesh(Modality):
         if len(array) == 9:
             if array.shape[1] > MOST_TRIANGLES:
                 raise InputError(f"{array.shape[1]} triangles; at most {MOST_TRIANGLES} are read, so simplify the mesh first")
+            _check_finite(array)
             solid = Solid.of(triangles_of(array), fit=self.fit, layers=self.layers)
             sharp = int(self.points * SHARP_SHARE)
             return solid.frame, solid.sample(self.points - sharp, sharp, rng)
@@ -261,6 +262,7 @@ def _load(stream: BinaryIO, kind: str) -> Tensor:
     meshes = [part for part in parts if isinstance(part, trimesh.Trimesh) and len(part.faces)]
     if meshes:
         values = torch.cat([from_trimesh(mesh) for mesh in meshes], dim=1)
+        _check_finite(values.numpy())
         if not len(cleaned(triangles_of(values))):
             raise InputError("the mesh has no triangle with an area")
         return values
@@ -268,6 +270,12 @@ def _load(stream: BinaryIO, kind: str) -> Tensor:
         if len(getattr(part, "vertices", ())):
             return _cloud(np.asarray(part.vertices), part)
     raise InputError("the file holds no triangles and no points")
+
+
+def _check_finite(triangles: np.ndarray) -> None:
+    """Of [9, F]. A mesh without its broken triangles would be another shape, with holes that the rebuilding closes without a word."""
+    if broken := int((~np.isfinite(triangles)).any(axis=0).sum()):
+        raise InputError(f"{broken} of {triangles.shape[1]} triangles have numbers that are not finite, or that float32 cannot hold")
 
 
 def _cloud(points: Array, part: Any) -> Tensor:
