@@ -16,7 +16,7 @@ import tokkit
 from tests.small import tokenizer
 from tokkit.cli.main import app
 from tokkit.errors import InputError
-from tokkit.evaluate.adapters import CommandSystem, FolderSystem, FunctionSystem, open_system
+from tokkit.evaluate.adapters import CommandSystem, FolderSystem, FunctionSystem, modality_of, open_system
 from tokkit.evaluate.run import evaluate
 from tokkit.evaluate.systems import TokenizerSystem
 from tokkit.modalities.base import Modality, Sample
@@ -30,6 +30,12 @@ def darker(batch):
 
 def small(batch):
     return batch[..., 1:]
+
+def in_place(batch):
+    return batch.mul_(0.5)
+
+def broken(batch):
+    raise RuntimeError("boom" if batch.shape[-1] == 32 else "bang")
 """
 COPY = "import shutil, sys; shutil.copy(sys.argv[1], sys.argv[2])"
 
@@ -70,6 +76,15 @@ def test_a_function_named_on_the_command_line(module: None) -> None:
     ):
         with pytest.raises(InputError, match=message):
             open_system(target)
+
+
+def test_a_function_may_work_in_place_and_may_fail(module: None) -> None:
+    loss = evaluate(open_system("python:their_codec:in_place"), pictures(1), metrics=["psnr"]).summary()[0].metrics["psnr"]
+    assert loss.interval.mean is not None and loss.interval.mean < 20, "not infinite, as of a batch compared with itself"
+    with pytest.raises(
+        InputError, match=r"broken: raised RuntimeError: boom \(.*their_codec\.py:\d+\) for a batch of shape \[1, 3, 32, 32\]"
+    ):
+        open_system("python:their_codec:broken").code(mixed()[2:])
 
 
 def test_unknown_sizes_are_no_numbers_in_the_table(image: Modality) -> None:
@@ -116,6 +131,8 @@ def test_a_command(image: Modality) -> None:
         open_system("command:tool {input}")
     with pytest.raises(InputError, match="No such file"):
         CommandSystem("no-such-tool {input} {output}", image).code([sample])
+    with pytest.raises(InputError, match="No closing quotation; write it as in a shell"):
+        CommandSystem("tool '{input} {output}", image)
 
 
 def test_tokkits_own_and_identity(tmp_path: Path) -> None:
@@ -134,3 +151,21 @@ def test_eval_takes_any_of_them(module: None, tmp_path: Path, image: Modality) -
     done = CliRunner().invoke(app, ["eval", "python:their_codec:darker", str(tmp_path / "photos"), "--metrics", "psnr", "--device", "cpu"])
     assert done.exit_code == 0, done.output
     assert done.output.splitlines()[1].split()[:4] == ["their_codec:darker", "2", "-", "-"]
+
+
+def test_two_reconstructions_of_one_name_are_refused(image: Modality, tmp_path: Path) -> None:
+    sample = pictures(1, size=8)[0]
+    for suffix in (".png", ".webp"):
+        image.write(tmp_path / f"{sample.name}{suffix}", sample.values)
+    with pytest.raises(InputError, match=r"\.png and .*\.webp are there; leave the one"):
+        FolderSystem(tmp_path, image).code([sample])
+
+
+def test_a_codec_says_what_it_codes() -> None:
+    assert [modality_of(named) for named in ("opus@12", "jpeg@30", "draco@8", "runs/mine", "a@b")] == [
+        "audio",
+        "image",
+        "mesh",
+        "image",
+        "image",
+    ]

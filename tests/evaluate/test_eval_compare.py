@@ -59,6 +59,15 @@ def test_larger_files_are_a_regression(before: Evaluation) -> None:
     assert [difference.name for difference in found.regressions] == ["file_bytes"]
 
 
+def test_unknown_sizes_of_files_are_not_compared(before: Evaluation) -> None:
+    unknown = dataclasses.replace(before, rows=[dataclasses.replace(row, file_bytes=0) for row in before.rows])
+    for pair, which in (((before, unknown), "second"), ((unknown, before), "first")):
+        found = compare(*pair)
+        assert "file_bytes" not in {difference.name for difference in found.differences} and not found.regressions
+        assert found.notes == [f"file_bytes is not compared: the {which} evaluation does not know the size of its code"]
+    assert not compare(unknown, unknown).notes
+
+
 def test_new_failures_and_lost_perfection_are_regressions() -> None:
     perfect, lossy = run(Fake(lambda values: values), 6), run(Fake(brighter(0.1)), 6)
     found = compare(perfect, lossy)

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from tokkit.bench.suite import Suite, run_suite
@@ -57,6 +58,17 @@ def test_a_suite_goes_on_where_it_was(tmp_path: Path) -> None:
     assert asked == ["jpeg@80"]
     with pytest.raises(InputError, match=r"another run \(seed differ"):
         run_suite(Suite.load(write(tmp_path, SMALL + "seed: 3\n")), tmp_path / "out", device="cpu")
+
+
+def test_what_was_skipped_is_still_told_when_a_suite_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (32, 32)).save(tmp_path / "photos" / "good.png")
+    (tmp_path / "photos" / "bad.png").write_text("no picture")
+    data = f"[{{name: folder, path: {tmp_path / 'photos'}}}]"
+    suite = Suite.load(write(tmp_path, SMALL.replace("[{name: synthetic, size: 32, count: 12}]", data)))
+    first = run_suite(suite, tmp_path / "out", device="cpu")
+    assert len(first.failures) == 3 and all("bad.png" in failure for failure in first.failures)
+    assert run_suite(suite, tmp_path / "out", device="cpu") == first
 
 
 def test_a_system_that_fails_stops_no_other(tmp_path: Path) -> None:

@@ -131,14 +131,18 @@ def run_suite(suite: Suite, out: str | Path, *, device: str = "auto", report: Ca
     result = SuiteResult([], [])
     with Journal(out / "finished.jsonl", suite.to_dict()) as journal:
         for named in suite.systems:
+            skipped = f"skipped by {named}"  # kept as the row is: what is missing from its means stays so when the suite goes on
             if named not in journal.done:
                 report(named)
+                failures: list[str] = []
                 try:
-                    row = _judge(suite, named, out, device, result.failures)
+                    row = _judge(suite, named, out, device, failures)
                 except TokkitError as error:
-                    result.failures.append(f"{named}: {error}")
+                    result.failures += [*failures, f"{named}: {error}"]
                     continue
+                journal.add(skipped, failures)
                 journal.add(named, row)
+            result.failures += journal.done.get(skipped, [])
             result.rows.append(journal.done[named])
     with replacing(out / "suite.json") as part:
         stored = {"format": FORMAT, "version": 1, "suite": suite.to_dict(), **asdict(result), "provenance": provenance()}

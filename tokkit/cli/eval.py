@@ -37,7 +37,9 @@ def eval_command(
     seed: Annotated[int, typer.Option(help="Of the confidence intervals and the choice of pictures.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...; auto is the GPU where there is one.")] = "auto",
     work: Annotated[Path | None, typer.Option(help="Folder of finished work: goes on there, and several processes share it.")] = None,
-    modality: Annotated[str, typer.Option(help="Of the samples; a trained tokenizer brings its own.")] = "image",
+    modality: Annotated[
+        str | None, typer.Option(help="Of the samples; a trained tokenizer and a codec bring their own, else image.", show_default=False)
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace results that are there.")] = False,
 ) -> None:
     """Measure what a tokenizer loses, and at how many bytes.
@@ -52,7 +54,7 @@ def eval_command(
     """
     from tokkit.cli.progress import bar
     from tokkit.errors import InputError
-    from tokkit.evaluate.adapters import open_system
+    from tokkit.evaluate.adapters import modality_of, open_system
     from tokkit.evaluate.run import Options, evaluate
     from tokkit.evaluate.scale import Processes, evaluate_large
     from tokkit.evaluate.table import print_table
@@ -64,7 +66,7 @@ def eval_command(
     together = Processes.join(device)
     if together.world > 1 and work is None:
         raise InputError(f"{together.world} processes: give --work, a folder where they put together what each has counted")
-    system = open_system(model, modality, device=together.device)
+    system = open_system(model, modality or modality_of(model), device=together.device)
     options = Options(batch_size=batch_size, limit=limit, curve_samples=curve_samples, seed=seed)
     found = find_data(system.modality, data)
     asked: dict[str, Any] = {"metrics": _names(metrics), "baselines": _names(baselines) or (), "options": options}

@@ -20,6 +20,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -53,18 +54,28 @@ class FunctionSystem(System):
     def code(self, samples: Sequence[Sample]) -> list[Coded]:
         """
         Raises:
-            InputError: the function returns something else than the reconstructions.
+            InputError: the function fails, or returns something else than the reconstructions.
         """
         coded: list[Coded] = []
         for shape, group in groupby(samples, lambda sample: sample.values.shape):
             batch = torch.stack([sample.values for sample in group]).to(self.device)
+            # a copy: a function may work in place, and a batch that it has changed would be taken for its perfect reconstruction
             with torch.inference_mode():
-                found = self.function(batch)
+                found = self._call(batch.clone())
             if not isinstance(found, Tensor) or found.shape != batch.shape:
                 what = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
                 raise InputError(f"{self.name}: gave {what} for a batch of {len(batch)} x {list(shape)}; return the reconstructions")
             coded.extend(Coded(values, 0, 0) for values in found.float().cpu())
         return coded
+
+    def _call(self, batch: Tensor) -> Tensor:
+        """Whatever the function raises costs the samples of this batch, as a failing command does, and not the evaluation or suite."""
+        try:
+            return self.function(batch)
+        except Exception as error:
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            reason = f"{type(error).__name__}: {error} ({place.filename}:{place.lineno})"
+            raise InputError(f"{self.name}: raised {reason} for a batch of shape {list(batch.shape)}") from error
 
 
 class CodecSystem(System):
@@ -96,15 +107,16 @@ class FolderSystem(System):
     def code(self, samples: Sequence[Sample]) -> list[Coded]:
         """
         Raises:
-            InputError: one is missing or damaged.
+            InputError: one is missing, there twice, or damaged.
         """
         return [Coded(self.modality.read(self._file(sample.name)).values, 0, 0) for sample in samples]
 
     def _file(self, name: str) -> Path:
-        for suffix in self.modality.suffixes:
-            found = self.folder / f"{name}{suffix}"
-            if found.is_file():
-                return found
+        there = [found for suffix in self.modality.suffixes if (found := self.folder / f"{name}{suffix}").is_file()]
+        if len(there) > 1:
+            raise InputError(f"{self.folder / name}: {' and '.join(path.name for path in there)} are there; leave the one to be judged")
+        if there:
+            return there[0]
         raise InputError(f"{self.folder / name}: no reconstruction (looked for {', '.join(self.modality.suffixes)})")
 
 
@@ -112,7 +124,11 @@ class CommandSystem(System):
     """A program that is run once a sample; "{input}" and "{output}" in its arguments become files in a temporary folder."""
 
     def __init__(self, command: str, modality: Modality, *, name: str = "", timeout: float = 600.0):
-        self.arguments, self.modality, self.timeout = shlex.split(command), modality, timeout
+        try:
+            self.arguments = shlex.split(command)
+        except ValueError as error:
+            raise InputError(f"command {command!r}: {error}; write it as in a shell") from error
+        self.modality, self.timeout = modality, timeout
         for place in ("{input}", "{output}"):
             if not any(place in argument for argument in self.arguments):
                 raise InputError(f"command {command!r}: {place} is missing")
@@ -171,6 +187,15 @@ def open_system(named: str, modality: str | Modality = "image", *, device: str |
     if at and quality.isdigit() and codec in registry.names("baseline"):
         return CodecSystem(build_for("baseline", codec, built), int(quality), built)
     return TokenizerSystem(Tokenizer.from_pretrained(named, device=device))
+
+
+def modality_of(named: str) -> str:
+    """The modality that a codec codes, `opus@12` say; "image" for everything that has none or brings its own."""
+    codec, at, _ = named.partition("@")
+    if not at or codec not in registry.names("baseline"):
+        return "image"
+    baseline: type[Baseline] = registry.get("baseline", codec)
+    return baseline.modality
 
 
 def load_function(target: str) -> Function:

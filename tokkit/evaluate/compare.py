@@ -69,7 +69,7 @@ class Comparison:
     Attributes:
         n: samples that both have.
         only_before, only_after: samples that only one has.
-        differences: one for each metric that both have, and the file bytes.
+        differences: one for each metric that both have, and the file bytes where both know them.
         notes: what could not be compared, and why.
     """
 
@@ -117,7 +117,13 @@ def compare(before: Evaluation, after: Evaluation, *, level: float = 0.99, seed:
             found.notes.append(f"{metric.name} is not compared: it is of all samples together, and they are not the same")
         else:
             _compare_sets(metric, before, after, level, found)
-    differences.append(_difference(FILE_BYTES, "B", False, pairs, level, seed))
+    sized = [all(pair[side].file_bytes for pair in pairs) for side in (0, 1)]
+    if all(sized):
+        differences.append(_difference(FILE_BYTES, "B", False, pairs, level, seed))
+    elif any(sized):
+        found.notes.append(
+            f"{FILE_BYTES} is not compared: the {'first' if sized[1] else 'second'} evaluation does not know the size of its code"
+        )
     return found
 
 
