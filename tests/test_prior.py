@@ -70,8 +70,9 @@ def test_temperature_and_top_k() -> None:
     assert set(model.extend(nothing, draws, top_k=1)[:, 0, 0].tolist()) == {likeliest}
     assert set(model.extend(nothing, draws, temperature=1e-4)[:, 0, 0].tolist()) == {likeliest}
     assert len(set(model.extend(nothing, draws)[:, 0, 0].tolist())) > 1
-    with pytest.raises(InputError, match="must be positive"):
-        model.extend(nothing, draws, temperature=0)
+    for nonsense in (0, -1, math.nan, math.inf):
+        with pytest.raises(InputError, match="must be positive"):
+            model.extend(nothing, draws, temperature=nonsense)
     with pytest.raises(InputError, match="at most 4 tokens, asked for 5"):
         model.extend(nothing, torch.rand(50, 10))
 
@@ -141,6 +142,9 @@ def test_from_pictures_to_new_pictures(tmp_path: Path) -> None:
     assert sorted(path.name for path in Path(out).iterdir()) == ["sample-5.png", "sample-6.png", "samples.tok"]
     drawn = Tokens.load(Path(out) / "samples.tok", expect_fingerprint=model.fingerprint)
     assert model.decode(drawn).shape == (2, 3, 8, 8)
+    few = runner.invoke(app, [*options[:5], str(tmp_path / "few"), "--num-tokens", "2", "--device", "cpu"])
+    assert isinstance(few.exception, SystemExit | InputError), few.exception
+    assert not (tmp_path / "few").exists()
 
 
 def test_a_prior_proposes_to_a_search() -> None:

@@ -92,6 +92,7 @@ class Stream:
         self.samples = 0
         self._encoder_state: State = {}
         self._decoder_state: State = {}
+        self._voices: int | None = None
         self._rest: Tensor | None = None
         self._cells: tuple[int, ...] = ()
 
@@ -111,13 +112,18 @@ class Stream:
             [B, m, Q] int64 on the tokenizer's device; m may be 0.
 
         Raises:
-            InputError: another shape, or values that are not finite.
+            InputError: another shape or type, or values that are not finite.
         """
         rank, channels = self._encoder.rank, self._encoder.channels
+        if not isinstance(samples, Tensor) or not samples.is_floating_point():
+            what = samples.dtype if isinstance(samples, Tensor) else type(samples).__name__
+            raise InputError(f"stream: a piece is a float tensor in the public range, got {what}; divide 16-bit numbers by 32768")
         samples = samples.unsqueeze(0) if samples.ndim == rank + 1 else samples
         if samples.ndim != rank + 2 or samples.shape[1] != channels:
             axes = ", ".join(["n", "H", "W"][:rank])
             raise InputError(f"stream: a piece is [{channels}, {axes}] or a batch of these, got {list(samples.shape)}")
+        if self._rest is not None and len(samples) != len(self._rest):
+            raise InputError(f"stream: pieces of {len(self._rest)} sounds so far, got one of {len(samples)}; `reset` begins new ones")
         if not samples.isfinite().all():
             raise InputError(f"stream: NaN or infinite values in the samples from {self.samples} on")
         self.samples += samples.shape[2]
@@ -153,9 +159,10 @@ class Stream:
             [B, C, n, ...], n the samples of these frames.
 
         Raises:
-            InputError: the codes are not those of whole latent frames, or `cells` is missing.
+            InputError: the codes are not those of whole latent frames, or of another tokenizer or number of sounds; `cells` is missing.
         """
         tokenizer = self.tokenizer
+        self._check_codes(codes)
         cells = self._cells if cells is None else cells
         if len(cells) != self._decoder.rank - 1:
             raise InputError(f"stream: decode needs cells=(height, width) of a latent frame, got {cells}")
@@ -170,6 +177,18 @@ class Stream:
             latents = tokenizer.quantizer.lookup(codes.to(tokenizer.device), grid)
             samples = self._decoder.step(tokenizer.to_decoder(latents.to(tokenizer.dtype)), self._decoder_state, grid)
         return tokenizer.modality.denormalize(samples.float())
+
+    def _check_codes(self, codes: Tensor) -> None:
+        """Codes of a number that no codebook has would stop a GPU for good, so they are looked at here."""
+        sizes = self.tokenizer.quantizer.codebook_sizes
+        if codes.ndim != 3 or not 1 <= codes.shape[2] <= len(sizes):
+            raise InputError(f"stream: codes are [B, m, 1 to {len(sizes)}], got {list(codes.shape)}")
+        limits = torch.tensor(sizes[: codes.shape[2]], device=codes.device)
+        if not ((codes >= 0) & (codes < limits)).all():
+            raise InputError(f"stream: codes below 0, or not below the sizes of their codebooks, {list(sizes)}")
+        if self._voices not in (None, len(codes)):
+            raise InputError(f"stream: codes of {self._voices} sounds so far, got those of {len(codes)}; `reset` begins new ones")
+        self._voices = len(codes)
 
     def _needed(self) -> int:
         """Samples that the next latent needs."""

@@ -170,3 +170,29 @@ def test_the_bench_measures_and_says_on_what() -> None:
     assert report.state_bytes[0] == report.state_bytes[1] > 0
     told = bench.describe(report, tokenizer("mimi", "mimi"))
     assert told["bench"] == "stream" and told["tokenizer"] == "small" and "torch" in str(told)
+
+
+def test_what_a_stream_cannot_take_is_refused_before_it_changes_anything() -> None:
+    tok, sound = tokenizer("mimi", "mimi"), speech()[:, :200]
+    codes = tok.encode(sound).codes
+    with tok.stream() as stream:
+        stream.encode(sound[:, :50])
+        for wrong, message in (
+            ((sound * 32767).short(), "int16; divide"),
+            (sound.numpy(), "ndarray"),
+            (torch.zeros(2, 1, 30), "pieces of 1 sounds so far, got one of 2"),
+        ):
+            with pytest.raises(InputError, match=message):
+                stream.encode(wrong)
+        stream.decode(codes[:, :1])
+        for bad, message in (
+            (codes + 64, "not below the sizes"),
+            (codes - 64, "below 0"),
+            (codes[0], "codes are"),
+            (codes.tile(2, 1, 1), "those of 2"),
+        ):
+            with pytest.raises(InputError, match=message):
+                stream.decode(bad)
+        assert stream.samples == 50
+        rest = torch.cat([stream.encode(sound[:, 50:]), stream.flush()], 1)
+        assert rest.equal(codes[:, codes.shape[1] - rest.shape[1] :])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -78,8 +79,8 @@ class Prior(nn.Module):
 
     def check_draws(self, prefixes: Tensor, draws: Tensor, temperature: float, top_k: int | None) -> None:
         """Refuse what `extend` cannot do."""
-        if temperature <= 0 or (top_k is not None and top_k < 1):
-            raise InputError(f"prior: temperature and top_k must be positive, got {temperature} and {top_k}")
+        if not 0 < temperature < math.inf or (top_k is not None and top_k < 1):
+            raise InputError(f"prior: temperature and top_k must be positive numbers, got {temperature} and {top_k}")
         count = prefixes.shape[1] * self.levels + draws.shape[1]
         if count > self.num_tokens * self.levels:
             raise InputError(f"prior: at most {self.num_tokens} tokens, asked for {count // self.levels}")
