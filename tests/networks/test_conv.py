@@ -132,6 +132,9 @@ def test_latents_are_a_view_in_channels_last() -> None:
     ("options", "message"),
     [
         ({"groups": 3}, "3 norm groups do not divide"),
+        ({"groups": 0}, "0 norm groups do not divide"),
+        ({"groups": -2}, "-2 norm groups do not divide"),
+        ({"channels": -1}, "channels must be positive"),
         ({"width": 0}, "width must be positive"),
         ({"multipliers": ()}, "multipliers must be positive"),
         ({"multipliers": (1, 0)}, "multipliers must be positive"),

@@ -139,7 +139,14 @@ def test_every_size_gives_heads_of_64() -> None:
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"heads": 3}, "no even number of channels"), ({"depth": 0}, "must be positive"), ({"num_tokens": 0}, "num_tokens must be positive")],
+    [
+        ({"heads": 3}, "no even number of channels"),
+        ({"depth": 0}, "must be positive"),
+        ({"num_tokens": 0}, "num_tokens must be positive"),
+        ({"patch": 0}, "channels and patch must be positive, got 3 and"),
+        ({"patch": -2}, "channels and patch must be positive, got 3 and"),
+        ({"channels": -1}, "channels and patch must be positive, got -1 and"),
+    ],
 )
 def test_refuses_options_that_cannot_be(options: dict[str, Any], message: str) -> None:
     for kind in ("encoder", "decoder"):

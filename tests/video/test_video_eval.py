@@ -6,6 +6,7 @@ import base64
 import io
 import math
 import re
+from pathlib import Path
 
 import PIL.Image
 import pytest
@@ -13,6 +14,7 @@ import torch
 
 import tokkit
 from tests.video.moving import moving, tokenizer
+from tokkit.cli.eval import find_data
 from tokkit.errors import InputError
 from tokkit.evaluate.report import render
 from tokkit.evaluate.run import DEFAULT_METRICS, Options, evaluate
@@ -103,3 +105,11 @@ def test_an_evaluation_and_its_report() -> None:
     (first, *_) = re.findall(r'src="data:image/webp;base64,([^"]+)"', page)
     film = PIL.Image.open(io.BytesIO(base64.b64decode(first)))
     assert (film.size, film.n_frames) == ((4 * 32, 40), 6)
+
+
+def test_a_folder_of_frames_is_a_sample_of_an_evaluation(tmp_path: Path) -> None:
+    modality = tokkit.build("modality", "video")
+    modality.write(tmp_path / "frames", moving(2, 16, 16))
+    named = find_data(modality, [str(tmp_path / "frames")])
+    result = evaluate(tokenizer(), named, metrics=["psnr_clip"], options=Options(curve_samples=0))
+    assert [row.extent for row in result.rows] == [2 * 16 * 16]

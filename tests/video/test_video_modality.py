@@ -45,6 +45,9 @@ def test_odd_sizes_one_frame_grey_and_fractional_rates(tmp_path: Path) -> None:
     sample = video().read(tmp_path / "a.mp4")
     assert sample.values.shape == values.shape and (sample.values - values).abs().mean() < 0.02
     assert sample.extras[0] == pytest.approx(30000 / 1001, rel=1e-6)
+    for rate in (0.0, -1.0, float("nan"), 1e9):
+        with pytest.raises(InputError, match="a frame rate is above 0 and at most 1000"):
+            video().write(tmp_path / "b.mp4", values, frame_rate=rate)
     grey = video(channels=1)
     grey.write(tmp_path / "g.mkv", values[:1])
     assert torch.equal(grey.read(tmp_path / "g.mkv").values, values[:1]), "three equal channels have that luma"
@@ -143,7 +146,9 @@ def test_tensors_and_arrays() -> None:
     for given in (values, (values * 255).byte(), array, [values], values[None]):
         (sample,) = video(frame_rate=30).samples(given)
         assert torch.equal(sample.values, values) and sample.extras == (30.0,)
-    for wrong in (values * 255, values[:1], values[:, :0], values[0], values.int(), array[0]):
+    wide = array.astype(np.longdouble) / 255
+    torch.testing.assert_close(video().samples(wide)[0].values, values)
+    for wrong in (values * 255, values[:1], values[:, :0], values[0], values.int(), array[0], array.astype(str)):
         with pytest.raises(InputError):
             video().samples(wrong)
 

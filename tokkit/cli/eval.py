@@ -107,7 +107,7 @@ def find_data(modality: Modality, given: list[str]) -> list[Source | str]:
         path = Path(name)
         if name == SAMPLES and not path.exists():
             found.append(registry.build("data", SAMPLES).open(modality, split="val"))
-        elif path.is_dir():
+        elif path.is_dir() and not modality.is_folder(path):  # a folder of frames is one sample
             found.append(registry.build("data", "folder", path=name).open(modality, split="val"))
         elif path.name.lower().endswith(TARS):
             found.append(registry.build("data", "shards", path=name).open(modality, split="val"))

@@ -195,8 +195,7 @@ class Image(Modality):
                     raise InputError(f"array of {inputs.dtype} {list(inputs.shape)}: expected [H, W, C], uint8 or float in [0, 1]")
                 if inputs.dtype.kind == "u" and inputs.dtype != np.uint8:
                     raise InputError(f"array of {inputs.dtype}: expected uint8 or float; divide by {np.iinfo(inputs.dtype).max} first")
-                dtype = np.dtype(np.float64) if inputs.dtype.itemsize > 8 else inputs.dtype.newbyteorder("=")
-                tensor = _tensor(np.moveaxis(inputs, -1, -3), dtype)
+                tensor = as_tensor(np.moveaxis(inputs, -1, -3))
                 return [Sample(values) for values in self._from_tensor(tensor, "array", "[H, W, C]")]
             case _:
                 raise InputError(f"image: cannot take a {type(inputs).__name__}; give {_ACCEPTED}")
@@ -270,11 +269,13 @@ def _pixels(picture: PIL.Image.Image, label: str) -> Tensor:
         return torch.cat([deep / full, *opaque])
     mode = "RGBA" if picture.has_transparency_data else "RGB"
     converted = picture if picture.mode == mode else picture.convert(mode)
-    return _tensor(np.moveaxis(np.asarray(converted), 2, 0))
+    return as_tensor(np.moveaxis(np.asarray(converted), 2, 0))
 
 
-def _tensor(array: np.ndarray, dtype: np.dtype | None = None) -> Tensor:
-    """A copy only where torch needs one: it warns of arrays that it must not write to, as Pillow's pixels are."""
+def as_tensor(array: np.ndarray) -> Tensor:
+    """Numbers of any type, copied only where torch needs it: it has no long doubles, reads this machine's byte order only, and warns of
+    arrays that it must not write to, as Pillow's pixels are."""
+    dtype = np.dtype(np.float64) if array.dtype.kind == "f" and array.dtype.itemsize > 8 else array.dtype.newbyteorder("=")
     return torch.from_numpy(np.require(array, dtype, ["C", "W"]))
 
 

@@ -21,7 +21,7 @@ from tokkit.errors import InputError
 from tokkit.files import refuse_overwrite
 from tokkit.modalities import video_files
 from tokkit.modalities.base import Modality, Sample, window
-from tokkit.modalities.image import Image, check_range
+from tokkit.modalities.image import Image, as_tensor, check_range
 from tokkit.modalities.video_files import DEFAULT_RATE, About, at_rate, frames_of, open_video
 from tokkit.registry import register
 
@@ -240,10 +240,10 @@ class Video(Modality):
             case Tensor():
                 return self._from_tensor(inputs, "tensor", "[C, T, H, W]")
             case np.ndarray():
-                if inputs.ndim not in (4, 5):
-                    raise InputError(f"array of shape {list(inputs.shape)}: expected [T, H, W, C] or a batch of them")
-                moved = np.ascontiguousarray(np.moveaxis(inputs, -1, -4), inputs.dtype.newbyteorder("="))
-                return self._from_tensor(torch.from_numpy(moved), "array", "[T, H, W, C]")
+                if inputs.ndim not in (4, 5) or inputs.dtype.kind not in "uf":
+                    given = f"array of {inputs.dtype} {list(inputs.shape)}"
+                    raise InputError(f"{given}: expected [T, H, W, C] or a batch of them, uint8 or float in [0, 1]")
+                return self._from_tensor(as_tensor(np.moveaxis(inputs, -1, -4)), "array", "[T, H, W, C]")
             case _:
                 raise InputError(f"video: cannot take a {type(inputs).__name__}; give {_ACCEPTED}")
 
@@ -359,7 +359,9 @@ def _bytes(values: Tensor) -> Tensor:
 
 def _rate(number: float) -> Fraction:
     """The fraction that was meant: 30000/1001 for 29.97003."""
-    return Fraction(number).limit_denominator(1001)
+    if not 0 < number <= video_files.MOST_RATE:
+        raise InputError(f"a frame rate is above 0 and at most {video_files.MOST_RATE} frames a second, got {number:g}")
+    return max(Fraction(number).limit_denominator(1001), Fraction(1, 1001))
 
 
 def _not_empty(frames: list[Any], label: str) -> list[Any]:

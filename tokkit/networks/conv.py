@@ -71,7 +71,7 @@ class ConvEncoder(Encoder):
             InputError: an option is not positive, or `groups` does not divide a level.
         """
         super().__init__()
-        widths = _widths(width, multipliers, blocks, dim, patch)
+        widths = _widths(channels, width, multipliers, blocks, dim, patch)
         self.channels, self.dim, self.rank, self.patch = channels, dim, rank, patch
         self.stride = patch * 2 ** (len(multipliers) - 1)
         self.stem = conv(rank, channels * patch**rank, widths[0], 3)
@@ -145,7 +145,7 @@ class ConvDecoder(Decoder):
             InputError: an option is not positive, or `groups` does not divide a level.
         """
         super().__init__()
-        widths = _widths(width, multipliers, blocks, dim, patch)[::-1]
+        widths = _widths(channels, width, multipliers, blocks, dim, patch)[::-1]
         self.channels, self.dim, self.rank, self.patch = channels, dim, rank, patch
         self.stride = patch * 2 ** (len(multipliers) - 1)
         self.stem = conv(rank, dim, widths[0], 3)
@@ -189,9 +189,16 @@ class ConvDecoder(Decoder):
         return ConvEncoder.example_options()
 
 
-def _widths(width: int, multipliers: tuple[int, ...], blocks: int, dim: int, patch: int) -> list[int]:
+def _widths(channels: int, width: int, multipliers: tuple[int, ...], blocks: int, dim: int, patch: int) -> list[int]:
     """The channels of every level, full size first."""
-    options = {"width": width, "blocks": blocks, "dim": dim, "patch": patch, "multipliers": min(multipliers, default=0)}
+    options = {
+        "channels": channels,
+        "width": width,
+        "blocks": blocks,
+        "dim": dim,
+        "patch": patch,
+        "multipliers": min(multipliers, default=0),
+    }
     for name, value in options.items():
         if value < 1:
             raise InputError(f"conv: {name} must be positive, got {multipliers if name == 'multipliers' else value}")

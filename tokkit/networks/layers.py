@@ -54,7 +54,7 @@ class GroupNorm(nn.GroupNorm):
     """
 
     def __init__(self, groups: int, width: int, *, affine: bool = True):
-        if width % groups:
+        if groups < 1 or width % groups:
             raise InputError(f"conv: {groups} norm groups do not divide a level of {width} channels; give groups=, width= or multipliers=")
         super().__init__(groups, width, eps=1e-6, affine=affine)
 

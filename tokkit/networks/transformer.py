@@ -111,6 +111,7 @@ class Patchify(nn.Module):
 
     def __init__(self, channels: int, patch: tuple[int, ...], width: int):
         super().__init__()
+        _check_patch(channels, patch)
         self.patch = patch
         self.embed = nn.Linear(channels * math.prod(patch), width)
         initialise(self.embed)
@@ -124,6 +125,7 @@ class Unpatchify(nn.Module):
 
     def __init__(self, channels: int, patch: tuple[int, ...], width: int, smooth: bool):
         super().__init__()
+        _check_patch(channels, patch)
         self.patch = patch
         self.project = nn.Linear(width, channels * math.prod(patch))
         start_faint(self.project)
@@ -140,6 +142,11 @@ class Unpatchify(nn.Module):
     def last_layer(self) -> nn.Parameter:
         layer = self.project if self.smooth is None else self.smooth
         return layer.get_parameter("weight")
+
+
+def _check_patch(channels: int, patch: tuple[int, ...]) -> None:
+    if min(channels, *patch) < 1:
+        raise InputError(f"transformer: channels and patch must be positive, got {channels} and {patch}")
 
 
 def learned_tokens(count: int, width: int, std: float = 0.02) -> nn.Parameter:
