@@ -113,6 +113,8 @@ def test_pixels_lead_to_the_code_of_a_picture() -> None:
     first_of_nothing = verify(uniform((9,), chance())(NOTHING, 4))
     assert found.scores[0] > first_of_nothing[0]
     torch.testing.assert_close(found.scores, verify(found.codes))
+    with pytest.raises(InputError, match=r"decode to \[3, 8, 8\], and the target is \[3, 4, 8\]"):
+        pixel_verifier(tokenizer.decode, hidden[0], target[:, :4])(hidden.codes)
 
 
 def test_features_lead_to_a_picture_that_has_them() -> None:

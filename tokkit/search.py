@@ -126,6 +126,10 @@ def pixel_verifier(decode: Callable[[Tokens], Tensor], like: Tokens, target: Ten
 
     def verify(codes: Tensor) -> Tensor:
         decoded = decode(_with_codes(like, codes))
+        if decoded.shape[1:] != target.shape:
+            raise InputError(
+                f"search: the codes decode to {list(decoded.shape[1:])}, and the target is {list(target.shape)}; make them alike"
+            )
         return -(decoded - target.to(decoded)).square().flatten(1).mean(1)
 
     return verify

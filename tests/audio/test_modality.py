@@ -218,6 +218,7 @@ def test_tensors_arrays_and_mappings() -> None:
         "int64": torch.zeros(4, dtype=torch.int64),
         "expected": torch.zeros(()),
         "cannot take a set": set(),
+        "at least 1 Hz": {"array": np.zeros(8), "sampling_rate": 0},
     }
     for message, given in wrong.items():
         with pytest.raises(InputError, match=message):

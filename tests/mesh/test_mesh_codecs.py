@@ -96,6 +96,8 @@ def test_fans_hold_every_triangle_once_in_its_turn() -> None:
 
 def test_bpt_refuses_what_no_mesh_has() -> None:
     bpt = tokkit.build("meshtokens", "bpt", blocks=2, offsets=4)
+    with pytest.raises(InputError, match=r"takes a mesh \[9, F\], got \[3, 10\]"):
+        bpt.encode(torch.rand(3, 10))
     tokens = bpt.encode(ring())
     with pytest.raises(TokenFileError, match="not by 'bpt'"):
         tokkit.build("meshtokens", "bpt").decode(tokens)

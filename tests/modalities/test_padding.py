@@ -39,6 +39,8 @@ def test_gradient_passes() -> None:
 
 
 def test_refuses() -> None:
+    with pytest.raises(InputError, match=r"make \(4, 4\) of the original size \(4, 5\)"):
+        crop(torch.rand(3, 4, 4), (4, 5))
     for shape in ((3, 0, 4), (4,)):
         with pytest.raises(InputError, match="need 2 spatial axes"):
             pad_to_multiple(torch.rand(shape), 4, rank=2)

@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from trimesh import creation
 from typer.testing import CliRunner
 
 from tests.small import pictures, tokenizer
 from tokkit.bench.codes import coded_bits, disturbances, level_bits, measure_codes, predict
 from tokkit.cli.main import app
 from tokkit.errors import InputError
+from tokkit.modalities.mesh import Mesh, from_trimesh
 
 
 def uniform(count: int, length: int, *sizes: int) -> list[np.ndarray]:
@@ -88,6 +90,16 @@ def test_disturbances_are_what_they_say() -> None:
     smooth = torch.linspace(0, 1, 1024).view(1, 32, 32).expand(3, -1, -1)
     worse = {name: (other - smooth).abs().mean() for name, other in disturbances(model.modality, smooth, 0)}
     assert worse["JPEG of quality 90"] < worse["JPEG of quality 50"]
+
+
+def test_noise_moves_the_vertices_of_a_shape_and_does_not_tear_it() -> None:
+    values = from_trimesh(creation.icosphere(1)) + 100
+    ((name, moved),) = disturbances(Mesh(), values, 0)
+    assert name == "noise at 40 dB" and 0.003 < (moved - values).std() < 0.01
+    assert len(moved.T.reshape(-1, 3).unique(dim=0)) == len(values.T.reshape(-1, 3).unique(dim=0)) == 42
+    cloud = torch.rand(6, 50)
+    ((_, other),) = disturbances(Mesh(), cloud, 0)
+    assert torch.equal(other[3:], cloud[3:]) and not torch.equal(other[:3], cloud[:3])
 
 
 def test_a_tokenizer_is_measured() -> None:

@@ -206,9 +206,24 @@ def coded_bits(codes: Codes, table: Floats) -> float | None:
     return float(32 * len(words) / len(codes))
 
 
+def _vertices_moved(values: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """A mesh [9, F] or cloud [3 or 6, P] with noise of that share of its spread; corners that are one vertex stay one, so nothing tears."""
+    corners = values.T.reshape(-1, 3) if len(values) == 9 else values[:3].T
+    vertices, vertex_of = corners.unique(dim=0, return_inverse=True)
+    spread = (vertices - vertices.mean(0)).square().mean().sqrt()
+    moved = (vertices + share * spread * torch.randn(vertices.shape, generator=generator))[vertex_of]
+    return moved.reshape(-1, 9).T if len(values) == 9 else torch.cat([moved.T, values[3:]])
+
+
 def disturbances(modality: Modality, values: Tensor, seed: int) -> Iterator[tuple[str, Tensor]]:
-    """A sample [C, *spatial], disturbed: by noise, a shift by one along the last axis (the edge repeated), and, of pictures, JPEG."""
+    """A sample [C, *spatial], disturbed: by noise, a shift by one along the last axis (the edge repeated), and, of pictures, JPEG.
+
+    A shape's vertices are moved; it has no axis to shift along.
+    """
     generator = torch.Generator().manual_seed(seed)
+    if modality.name == "mesh":
+        yield "noise at 40 dB", _vertices_moved(values, 0.01, generator)
+        return
     noise = torch.randn(values.shape, generator=generator)
     if modality.name == "image":
         for steps in (1, 4):

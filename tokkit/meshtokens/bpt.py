@@ -49,6 +49,8 @@ class BlockPatch(MeshTokens):
         return f"blocks={self.blocks} offsets={self.offsets}"
 
     def encode(self, values: Tensor, *, name: str = "") -> Tokens:
+        if values.ndim != 2 or len(values) != 9:
+            raise InputError(f"{name or 'the mesh'}: bpt takes a mesh [9, F], got {list(values.shape)}; a point cloud has no triangles")
         triangles = cleaned(np.ascontiguousarray(values.detach().cpu().double().numpy().T).reshape(-1, 3, 3))
         if not len(triangles):
             raise InputError(f"{name or 'the mesh'}: no triangle with an area")

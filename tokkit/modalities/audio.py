@@ -212,6 +212,8 @@ class Audio(Modality):
                 return [self.read(inputs)]
             case list() | tuple():
                 return [sample for item in inputs for sample in self._collect(item)]
+            case {"array": _, "sampling_rate": int(rate)} if rate < 1:
+                raise InputError(f"audio: sampling_rate must be at least 1 Hz, got {rate}")
             case {"array": array, "sampling_rate": int(rate)}:
                 values = torch.cat(list(dsp.resample_blocks([_checked(array, "array")], rate, self.sample_rate)), -1)
                 return self._samples_of(values, "", "array")

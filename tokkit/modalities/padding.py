@@ -51,8 +51,17 @@ def pad_to(values: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def crop(values: Tensor, size: Sequence[int]) -> Tensor:
-    """The first `size` entries of the last `len(size)` axes: undoes `pad_to_multiple`. A view."""
+    """The first `size` entries of the last `len(size)` axes: undoes `pad_to_multiple`. A view.
+
+    Raises:
+        InputError: there are fewer.
+    """
     for axis, length in enumerate(size, start=values.ndim - len(size)):
+        if length > values.shape[axis]:
+            have = tuple(values.shape[values.ndim - len(size) :])
+            raise InputError(
+                f"the codes make {have} of the original size {tuple(size)}: they are not all of its codes, or the size is another's"
+            )
         values = values.narrow(axis, 0, length)
     return values
 
