@@ -42,8 +42,33 @@ def refuse_overwrite(target: str | Path, *, force: bool) -> None:
         raise InputError(f"{target} exists; pass --force (force=True) to replace it")
 
 
+def refuse_unwritable(target: str | Path, *, force: bool) -> None:
+    """Before long work: raise `InputError` where its result could not be written in the end. Folders that are missing are made.
+
+    Raises:
+        InputError: as `refuse_overwrite`; `target` is a folder; no file can be made there.
+    """
+    target = Path(target)
+    if target.is_dir():
+        raise InputError(f"{target} is a folder; name a file in it")
+    refuse_overwrite(target, force=force)
+    with _fresh(target) as file:
+        Path(file.name).unlink()
+
+
 def _fresh(target: Path) -> BinaryIO:
-    """A new, empty file beside the target, with the permissions that any new file has."""
+    """A new, empty file beside the target, with the permissions that any new file has.
+
+    Raises:
+        InputError: the system does not allow one there.
+    """
+    try:
+        return _made(target)
+    except OSError as error:
+        raise InputError(f"{target}: cannot write there: {error.strerror or error}; give a place where files can be made") from error
+
+
+def _made(target: Path) -> BinaryIO:
     made = False
     while True:
         try:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tarfile
 from pathlib import Path
 
@@ -63,6 +64,15 @@ def test_existing_results_are_refused_before_any_work(photos: Path, tmp_path: Pa
     result = run(tmp_path / "no model", photos, "--json", tmp_path / "e.json")
     assert isinstance(result.exception, InputError)
     assert "e.json exists" in str(result.exception)
+
+
+def test_results_that_cannot_be_written_are_refused_before_any_work(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    for place, message in (("file/x.json", "cannot write there: .*; give a place"), (".", "is a folder")):
+        done = CliRunner().invoke(app, ["eval", "identity", str(photos), "--json", str(tmp_path / place), "--force"])
+        assert isinstance(done.exception, InputError) and re.search(message, str(done.exception)), done.exception
+        assert not done.output
+    assert sorted(path.name for path in tmp_path.iterdir() if path != photos) == ["file"]
 
 
 def test_a_bad_file_is_named_and_the_exit_code_is_1(model: Path, photos: Path, tmp_path: Path) -> None:

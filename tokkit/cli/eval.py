@@ -58,11 +58,11 @@ def eval_command(
     from tokkit.evaluate.run import Options, evaluate
     from tokkit.evaluate.scale import Processes, evaluate_large
     from tokkit.evaluate.table import print_table
-    from tokkit.files import refuse_overwrite
+    from tokkit.files import refuse_unwritable
 
     for path in (json, csv, report):
         if path is not None:
-            refuse_overwrite(path, force=force)
+            refuse_unwritable(path, force=force)
     together = Processes.join(device)
     if together.world > 1 and work is None:
         raise InputError(f"{together.world} processes: give --work, a folder where they put together what each has counted")
