@@ -42,6 +42,18 @@ def refuse_overwrite(target: str | Path, *, force: bool) -> None:
         raise InputError(f"{target} exists; pass --force (force=True) to replace it")
 
 
+def make_folder(folder: str | Path) -> None:
+    """The folder and those above it, where they are missing.
+
+    Raises:
+        InputError: the system does not allow it.
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot make this folder: {error.strerror or error}; give a place where folders can be made") from error
+
+
 def refuse_unwritable(target: str | Path, *, force: bool) -> None:
     """Before long work: raise `InputError` where its result could not be written in the end. Folders that are missing are made.
 

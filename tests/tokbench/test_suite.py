@@ -71,6 +71,12 @@ def test_what_was_skipped_is_still_told_when_a_suite_goes_on(tmp_path: Path) -> 
     assert run_suite(suite, tmp_path / "out", device="cpu") == first
 
 
+def test_a_folder_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:
+    suite = Suite.load(write(tmp_path))
+    with pytest.raises(InputError, match="cannot make this folder"):
+        run_suite(suite, tmp_path / "small.yaml" / "out", device="cpu")
+
+
 def test_a_system_that_fails_stops_no_other(tmp_path: Path) -> None:
     write(tmp_path, SMALL.replace("identity", "nowhere"))
     done = CliRunner().invoke(app, ["bench", "suite", str(tmp_path / "small.yaml"), "--out", str(tmp_path / "out"), "--device", "cpu"])

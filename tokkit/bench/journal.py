@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from tokkit.errors import InputError
+from tokkit.files import make_folder
 
 
 class Journal:
@@ -27,7 +28,7 @@ class Journal:
             InputError: the file belongs to other work.
         """
         self.done: dict[str, Any] = {}
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
         if lines:
             try:

@@ -27,11 +27,10 @@ def bench_lookup_command(
     tokkit bench lookup --json lookup.json
     """
     from tokkit.bench.lookup import print_row, run
-    from tokkit.files import refuse_overwrite
+    from tokkit.files import refuse_unwritable
 
     if json is not None:
-        refuse_overwrite(json, force=force)
-        json.parent.mkdir(parents=True, exist_ok=True)
+        refuse_unwritable(json, force=force)
     run(device, quick=quick, autotune=autotune, only=only, report=print_row, json_path=json)
 
 
@@ -49,11 +48,11 @@ def bench_stream_command(
     tokkit bench stream runs/mimi --seconds 60
     """
     from tokkit.bench.stream import describe, measure
-    from tokkit.files import refuse_overwrite
+    from tokkit.files import refuse_unwritable
     from tokkit.tokenizer import Tokenizer
 
     if json is not None:
-        refuse_overwrite(json, force=force)
+        refuse_unwritable(json, force=force)
     tokenizer = Tokenizer.from_pretrained(model, device=device)
     values = None if sound is None else tokenizer.modality.read(sound).values
     report = measure(tokenizer, sound=values, seconds=seconds)
@@ -87,11 +86,11 @@ def bench_encode_command(
     """
     from tokkit.bench.encode import measure_encode, report
     from tokkit.bulk.encode import EncodeOptions
-    from tokkit.files import refuse_overwrite
+    from tokkit.files import refuse_unwritable
     from tokkit.tokenizer import Tokenizer
 
     if json is not None:
-        refuse_overwrite(json, force=force)
+        refuse_unwritable(json, force=force)
     tokenizer = Tokenizer.from_pretrained(model, device=device, precision=precision.value)
     options = EncodeOptions(batch_size=batch_size, workers=workers, shards=shards)
     rates = measure_encode(tokenizer, folder, options, runs=runs, out=out)

@@ -30,11 +30,11 @@ def bench_codes_command(
     from tokkit.cli.progress import bar
     from tokkit.evaluate.provenance import provenance
     from tokkit.evaluate.table import number, print_columns
-    from tokkit.files import refuse_overwrite, replacing
+    from tokkit.files import refuse_unwritable, replacing
     from tokkit.tokenizer import Tokenizer
 
     if json is not None:
-        refuse_overwrite(json, force=force)
+        refuse_unwritable(json, force=force)
     tokenizer = Tokenizer.from_pretrained(model, device=device)
     with bar("encoding") as progress:
         report = measure_codes(

@@ -48,6 +48,7 @@ def prior_sample_command(
     """
     from tokkit.devices import pick_device
     from tokkit.errors import InputError
+    from tokkit.files import make_folder
     from tokkit.prior import Prior
     from tokkit.tokenizer import Tokenizer
 
@@ -55,9 +56,9 @@ def prior_sample_command(
     tokenizer = Tokenizer.from_pretrained(model, device=where)
     if num_tokens is not None and not tokenizer.quantizer.variable_length:
         raise InputError(f"--num-tokens {num_tokens}: the tokens of {tokenizer.name!r} have no order, so they decode all together only")
+    make_folder(out)
     drawn = Prior.load(prior, device=where).sample(range(seed, seed + count), num_tokens=num_tokens, temperature=temperature, top_k=top_k)
     decoded = tokenizer.decode_each(drawn)
-    out.mkdir(parents=True, exist_ok=True)
     drawn.save(out / "samples.tok", force=force)
     for name, values in zip(drawn.names, decoded, strict=True):
         tokenizer.write(out / f"{name}{tokenizer.modality.output_suffix}", values, force=force)

@@ -24,6 +24,7 @@ from tokkit.evaluate.parts import Chunk, Part, all_parts, claim
 from tokkit.evaluate.result import Evaluation, Row
 from tokkit.evaluate.run import Options, Run, prepare
 from tokkit.evaluate.systems import System
+from tokkit.files import make_folder
 from tokkit.metrics.base import Metric, SetMetric
 from tokkit.tokenizer import Tokenizer
 
@@ -96,7 +97,7 @@ def evaluate_large(
     samples = Indexed(run.system.modality, inputs, limit=options.limit)
     identity = _identity(run, samples)
     if together.rank == 0:
-        work.mkdir(parents=True, exist_ok=True)
+        make_folder(work)
         claim(work, identity)
     together.wait()
     claim(work, identity)

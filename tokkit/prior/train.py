@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tokkit.data.tokens import TokenBatch, TokenDataset
 from tokkit.errors import InputError, TokkitError
+from tokkit.files import make_folder
 from tokkit.prior.network import WEIGHTS_FILE, Prior, make
 from tokkit.prior.recipe import PriorRecipe
 from tokkit.tokens import TokenReader
@@ -58,7 +59,7 @@ def train_prior(recipe: PriorRecipe, out: str | Path, *, device: torch.device, f
     options = recipe.optimizer
     optimizer = make_optimizer(prior, options)
     order = torch.Generator().manual_seed(recipe.seed)
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     metrics = MetricsFile(out, 0)
     with Bar(recipe.steps, 0, shown=True) as bar:
         losses: list[Tensor] = []

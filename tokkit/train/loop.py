@@ -22,6 +22,7 @@ from tokkit.data.base import mixed
 from tokkit.data.captions import Captioned
 from tokkit.data.loader import batches
 from tokkit.errors import InputError, TokkitError
+from tokkit.files import make_folder
 from tokkit.metrics.codebook_usage import CodebookUsage
 from tokkit.modalities.base import FieldBatch
 from tokkit.recipe import Recipe, specs
@@ -142,7 +143,7 @@ class Run:
         """Train to the last step and write the tokenizer."""
         main = self.accelerator.is_main_process
         if main:
-            self.out.mkdir(parents=True, exist_ok=True)
+            make_folder(self.out)
             (self.out / RECIPE_FILE).write_text(self.recipe.to_yaml(), encoding="utf-8")
             self.metrics_file = MetricsFile(self.out, self.step)
         if self.options.trackers:
