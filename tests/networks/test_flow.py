@@ -219,6 +219,15 @@ def test_refuses_options_that_cannot_be(options: dict[str, Any], message: str) -
         FlowDecoder(**TINY | options)
 
 
+@pytest.mark.parametrize(("option", "value"), [("steps", 0), ("steps", -1), ("steps", 2.5), ("sampler", "foo")])
+def test_options_that_are_set_later_are_checked_too(option: str, value: object) -> None:
+    """No steps would give the noise itself for a picture, and another sampler would pass for Euler's."""
+    model = decoder()
+    setattr(model, option, value)
+    with pytest.raises(InputError, match="steps must be 1 or more and sampler euler or heun"):
+        model(latents(1, 2), (2, 3))
+
+
 def tokenizer() -> tokkit.Tokenizer:
     torch.manual_seed(0)
     return tokkit.Tokenizer(
