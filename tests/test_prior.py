@@ -142,6 +142,10 @@ def test_from_pictures_to_new_pictures(tmp_path: Path) -> None:
     assert sorted(path.name for path in Path(out).iterdir()) == ["sample-5.png", "sample-6.png", "samples.tok"]
     drawn = Tokens.load(Path(out) / "samples.tok", expect_fingerprint=model.fingerprint)
     assert model.decode(drawn).shape == (2, 3, 8, 8)
+    (Path(out) / "samples.tok").unlink()
+    with pytest.raises(InputError, match=r"sample-5.png exists"):
+        runner.invoke(app, options, catch_exceptions=False)
+    assert not (Path(out) / "samples.tok").exists()
     blocked = [*options[:5], str(tmp_path / "gpt.yaml" / "x"), "--count", "1", "--device", "cpu"]
     with pytest.raises(InputError, match=r"cannot make this folder: .*; give a place"):
         runner.invoke(app, blocked, catch_exceptions=False)

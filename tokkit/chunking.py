@@ -197,5 +197,7 @@ def _margin(tokenizer: Tokenizer, network: torch.nn.Module) -> int:
 
 def _frames(tokenizer: Tokenizer, seconds: float) -> int:
     """Frames of whole tokens, at least one."""
+    if not 0 < seconds < math.inf:
+        raise InputError(f"a piece has a positive number of seconds, got {seconds}")
     shared = tokenizer.quantizer.latents_per_token
     return max(1, round(seconds * _modality(tokenizer).sample_rate / tokenizer.encoder.stride / shared)) * shared

@@ -204,6 +204,7 @@ def test_tensors_arrays_and_mappings() -> None:
         steps.numpy(),
         [steps],
         {"array": steps.numpy() / 32768, "sampling_rate": 24000},
+        {"array": steps.numpy() / 32768, "sampling_rate": np.float32(24000)},
     ):
         (sample,) = modality.samples(given)
         torch.testing.assert_close(sample.values, steps.float()[None] / 32768)
@@ -218,7 +219,10 @@ def test_tensors_arrays_and_mappings() -> None:
         "int64": torch.zeros(4, dtype=torch.int64),
         "expected": torch.zeros(()),
         "cannot take a set": set(),
-        "at least 1 Hz": {"array": np.zeros(8), "sampling_rate": 0},
+        "at least 1, got 0": {"array": np.zeros(8), "sampling_rate": 0},
+        "got 22050.5": {"array": np.zeros(8), "sampling_rate": 22050.5},
+        "got nan": {"array": np.zeros(8), "sampling_rate": float("nan")},
+        "got '8k'": {"array": np.zeros(8), "sampling_rate": "8k"},
     }
     for message, given in wrong.items():
         with pytest.raises(InputError, match=message):

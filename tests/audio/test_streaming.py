@@ -132,6 +132,9 @@ def test_short_files_in_pieces(samples: int, tmp_path: Path) -> None:
     tok = tokenizer("dac", "dac")
     tok.modality.write(tmp_path / "a.wav", speech(0.5)[:, :samples])
     assert torch.equal(chunking.encode_file(tok, tmp_path / "a.wav", seconds=0.01).codes, tok.encode(tmp_path / "a.wav").codes)
+    for seconds in (0.0, float("nan"), float("inf")):
+        with pytest.raises(InputError, match="positive number of seconds"):
+            chunking.encode_file(tok, tmp_path / "a.wav", seconds=seconds)
 
 
 def test_networks_never_see_more_than_a_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

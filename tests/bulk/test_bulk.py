@@ -69,7 +69,7 @@ def test_mixed_depths_share_a_batch(tmp_path: Path) -> None:
 
 
 def test_jobs_come_in_the_order_of_their_parts(tmp_path: Path) -> None:
-    for name in ("a-b/1.png", "a/2.PNG", "a.png", "b/c/3.png", "b/.png", "b/note.txt", "link.png"):
+    for name in ("a-b/1.png", "a/2.PNG", "a.png", "b/c/3.png", "b/.png", "b/._3.png", ".cache/4.png", "b/note.txt", "link.png"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "gone.png").symlink_to(tmp_path / "nothing")

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+import tokkit
 from tests.small import RECIPE, tokenizer, write_recipe
 from tokkit.cli.main import app, main
 
@@ -93,6 +94,10 @@ def test_training_from_the_command_line(tmp_path: Path) -> None:
     wrong = run("train", recipe, "train.stesp=2")
     assert wrong.returncode == 2
     assert wrong.stderr == "command line: train.stesp: unknown field, did you mean 'steps'?\n"
+
+
+def test_the_version_is_told() -> None:
+    assert CliRunner().invoke(app, ["--version"]).output == f"tokkit {tokkit.__version__}\n"
 
 
 def test_list_says_what_each_is() -> None:

@@ -119,6 +119,8 @@ def test_prepared_shapes_to_tokens(shards: Path, tmp_path: Path) -> None:
     assert torch.equal(tokens.codes, expected.codes) and tokens.extras == expected.extras and set(tokens.names) == set(expected.names)
     with pytest.raises(InputError, match="--force"):
         encode_prepared(tok, shards, tmp_path / "tokens", EncodeOptions())
+    with pytest.raises(InputError, match="have no order"):
+        encode_prepared(tok, shards, tmp_path / "tokens", EncodeOptions(force=True, num_tokens=1))
     assert encode_prepared(tok, shards, tmp_path / "tokens", EncodeOptions(resume=True)).skipped == 2
     with pytest.raises(InputError, match="layers=2"):
         other = Tokenizer(modality="mesh", encoder=tok.encoder, quantizer=tok.quantizer, decoder=tok.decoder)

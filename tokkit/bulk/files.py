@@ -37,8 +37,8 @@ def by_pieces(tokenizer: Tokenizer) -> ModuleType:
 
 
 def find_jobs(inputs: Sequence[str | Path], suffixes: Iterable[str], is_job: Callable[[Path], bool] = lambda folder: False) -> list[Job]:
-    """The given files, and everything below the given folders that has one of the suffixes, in sorted order; a folder for which `is_job`
-    holds counts as a file.
+    """The given files, and everything below the given folders that has one of the suffixes and is not hidden, in sorted order; a folder
+    for which `is_job` holds counts as a file.
 
     Raises:
         InputError: an input is not there, or a folder holds nothing that fits.
@@ -59,13 +59,15 @@ def find_jobs(inputs: Sequence[str | Path], suffixes: Iterable[str], is_job: Cal
 
 
 def _below(top: Path, suffixes: frozenset[str], is_job: Callable[[Path], bool]) -> list[Job]:
-    """What of a folder's tree is to be worked on, in the order of its paths' parts."""
+    """What of a folder's tree is to be worked on, in the order of its paths' parts. Hidden files and folders are not: macOS leaves a
+    ._cat.jpg that is no picture beside each cat.jpg."""
     found: list[Job] = []
     for folder, folders, files in os.walk(top):
+        folders[:] = [name for name in folders if not name.startswith(".")]
         inside = os.path.relpath(folder, top).replace(os.sep, "/")
         prefix = "" if inside == "." else f"{inside}/"
         found += [Job(place, prefix + name) for name in folders if is_job(place := Path(folder, name))]
-        places = ((Path(folder, name), prefix + name) for name in files)
+        places = ((Path(folder, name), prefix + name) for name in files if not name.startswith("."))
         found += [Job(place, name) for place, name in places if place.suffix.lower() in suffixes and place.is_file()]
     return sorted(found, key=lambda job: job.name.split("/"))
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
+import tokkit
 from tokkit.cli.bench import bench_app
 from tokkit.cli.codes import bench_codes_command
 from tokkit.cli.compare import compare_command
@@ -26,15 +27,30 @@ from tokkit.errors import InputError, RecipeError, RegistryError, TokenFileError
 
 WORK_FAILED, BAD_INPUT = 1, 2
 
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        print(f"tokkit {tokkit.__version__}")
+        raise typer.Exit
+
+
 app = typer.Typer(
     name="tokkit",
-    help="Images, video, audio and 3D shapes to discrete tokens and back.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+@app.callback()
+def about(
+    version: Annotated[bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Say which, and stop.")] = False,
+) -> None:
+    """Images, video, audio and 3D shapes to discrete tokens and back."""
+
+
 app.command("train")(train_command)
 app.command("encode")(encode_command)
 app.command("decode")(decode_command)

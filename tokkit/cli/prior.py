@@ -48,7 +48,7 @@ def prior_sample_command(
     """
     from tokkit.devices import pick_device
     from tokkit.errors import InputError
-    from tokkit.files import make_folder
+    from tokkit.files import make_folder, refuse_overwrite
     from tokkit.prior import Prior
     from tokkit.tokenizer import Tokenizer
 
@@ -57,9 +57,13 @@ def prior_sample_command(
     if num_tokens is not None and not tokenizer.quantizer.variable_length:
         raise InputError(f"--num-tokens {num_tokens}: the tokens of {tokenizer.name!r} have no order, so they decode all together only")
     make_folder(out)
+    refuse_overwrite(out / "samples.tok", force=force)
     drawn = Prior.load(prior, device=where).sample(range(seed, seed + count), num_tokens=num_tokens, temperature=temperature, top_k=top_k)
+    places = [out / f"{name}{tokenizer.modality.output_suffix}" for name in drawn.names]
+    for place in places:
+        refuse_overwrite(place, force=force)
     decoded = tokenizer.decode_each(drawn)
     drawn.save(out / "samples.tok", force=force)
-    for name, values in zip(drawn.names, decoded, strict=True):
-        tokenizer.write(out / f"{name}{tokenizer.modality.output_suffix}", values, force=force)
+    for place, values in zip(places, decoded, strict=True):
+        tokenizer.write(place, values, force=force)
     print(f"{len(drawn)} samples: {out}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from numbers import Real
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, ClassVar, Literal
 
@@ -212,10 +213,10 @@ class Audio(Modality):
                 return [self.read(inputs)]
             case list() | tuple():
                 return [sample for item in inputs for sample in self._collect(item)]
-            case {"array": _, "sampling_rate": int(rate)} if rate < 1:
-                raise InputError(f"audio: sampling_rate must be at least 1 Hz, got {rate}")
-            case {"array": array, "sampling_rate": int(rate)}:
-                values = torch.cat(list(dsp.resample_blocks([_checked(array, "array")], rate, self.sample_rate)), -1)
+            case {"array": _, "sampling_rate": rate} if not isinstance(rate, Real) or rate < 1 or not float(rate).is_integer():
+                raise InputError(f"audio: sampling_rate must be a whole number of Hz, at least 1, got {rate!r}")
+            case {"array": array, "sampling_rate": rate}:
+                values = torch.cat(list(dsp.resample_blocks([_checked(array, "array")], int(rate), self.sample_rate)), -1)
                 return self._samples_of(values, "", "array")
             case Tensor() | np.ndarray():
                 what = "tensor" if isinstance(inputs, Tensor) else "array"
