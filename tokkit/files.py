@@ -77,7 +77,7 @@ def _fresh(target: Path) -> BinaryIO:
     try:
         return _made(target)
     except OSError as error:
-        raise InputError(f"{target}: cannot write there: {error.strerror or error}; give a place where files can be made") from error
+        raise InputError(f"{target}: cannot be written: {error.strerror or error}; give a place where files can be made") from error
 
 
 def _made(target: Path) -> BinaryIO:

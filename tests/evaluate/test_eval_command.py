@@ -68,7 +68,7 @@ def test_existing_results_are_refused_before_any_work(photos: Path, tmp_path: Pa
 
 def test_results_that_cannot_be_written_are_refused_before_any_work(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
-    for place, message in (("file/x.json", "cannot write there: .*; give a place"), (".", "is a folder")):
+    for place, message in (("file/x.json", "cannot be written: .*; give a place"), (".", "is a folder")):
         done = CliRunner().invoke(app, ["eval", "identity", str(photos), "--json", str(tmp_path / place), "--force"])
         assert isinstance(done.exception, InputError) and re.search(message, str(done.exception)), done.exception
         assert not done.output

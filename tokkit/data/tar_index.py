@@ -124,5 +124,5 @@ def _save(cached: Path, content: dict[str, object]) -> None:
     try:
         with replacing(cached) as part:
             part.write_text(json.dumps(content), encoding="utf-8")
-    except OSError as error:
+    except (OSError, InputError) as error:
         log.info("cannot keep the index %s: %s", cached, error)

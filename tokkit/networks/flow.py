@@ -118,7 +118,7 @@ class FlowDecoder(GenerativeDecoder):
 
     @property
     def strides(self) -> tuple[int, ...]:
-        return super().strides if self.time_stride is None else (self.time_stride, self.stride, self.stride)
+        return (self.time_stride or self.stride, *(self.stride,) * (self.rank - 1))
 
     def output_size(self, grid: Grid) -> tuple[int, ...]:
         frames, *sides = super().output_size(grid)
