@@ -18,6 +18,7 @@ from tokkit.errors import InputError
 from tokkit.modalities.audio import Audio
 from tokkit.modalities.padding import pad_to_multiple
 from tokkit.networks.causal import CausalDecoder, CausalEncoder
+from tokkit.prefixes import Cut
 from tokkit.streaming import Stream
 from tokkit.tokenizer import Tokenizer
 from tokkit.tokens import Tokens
@@ -76,7 +77,7 @@ def encode_file(
         InputError: the file cannot be read, or the tokenizer needs all of a sound at once.
     """
     modality = _modality(tokenizer)
-    _check_levels(tokenizer, levels)
+    Cut(levels=levels).check(tokenizer.quantizer, tokenizer.name)
     blocks, extras = modality.blocks(path)
     length = 0
 
@@ -181,12 +182,6 @@ def _modality(tokenizer: Tokenizer) -> Audio:
             "or not ahead (mimi), and a quantizer of single frames"
         )
     return tokenizer.modality
-
-
-def _check_levels(tokenizer: Tokenizer, levels: int | None) -> None:
-    most = len(tokenizer.quantizer.codebook_sizes)
-    if levels is not None and not (tokenizer.quantizer.variable_levels and 1 <= levels <= most):
-        raise InputError(f"levels={levels} must be 1 to {most}, of a residual quantizer")
 
 
 def _margin(tokenizer: Tokenizer, network: torch.nn.Module) -> int:

@@ -49,6 +49,12 @@ class EncodeOptions:
     max_bits: int | None = None
     target: str | None = None
 
+    def check(self, tokenizer: Tokenizer) -> None:
+        """Refuse, before any result is replaced, what the tokenizer cannot do. Raises InputError."""
+        Cut(self.num_tokens, self.levels, self.max_bits).check(tokenizer.quantizer, tokenizer.name)
+        if self.target is not None:
+            check_order(tokenizer.quantizer, f"target={self.target}", tokenizer.name)
+
 
 @dataclass
 class Summary:
@@ -83,10 +89,8 @@ def encode_files(
             the summary's failures.
         TokenFileError: a result to resume from is another tokenizer's, or damaged.
     """
-    Cut(options.num_tokens, options.levels, options.max_bits).check(tokenizer.quantizer, tokenizer.name)  # before anything is replaced
+    options.check(tokenizer)
     target = None if options.target is None else Target.parse(options.target, tokenizer.modality.name)
-    if target is not None:
-        check_order(tokenizer.quantizer, f"target={options.target}", tokenizer.name)
     jobs = find_jobs(inputs, tokenizer.modality.suffixes, tokenizer.modality.is_folder)
     pieces = by_pieces(tokenizer)
     sink: Sink

@@ -77,21 +77,19 @@ def targets(names: Sequence[str], out: Path, suffix: str) -> list[Path]:
     replaced = [str(Path(name).with_suffix(suffix)) for name in names]
     meeting = {target for target, count in Counter(replaced).items() if count > 1}
     chosen = [out / (name + suffix if target in meeting else target) for name, target in zip(names, replaced, strict=True)]
-    twice = [str(path) for path, count in Counter(chosen).items() if count > 1]
-    if twice:
-        raise InputError(
-            f"{len(twice)} results would get the same name, {twice[0]} first; give the folders one by one with an -o of their own"
-        )
+    _refuse_twice(map(str, chosen), "results would get")
     return chosen
 
 
 def refuse_same_names(jobs: Sequence[Job]) -> None:
     """Raises InputError where two samples of one folder of shards could not be told apart."""
-    twice = [name for name, count in Counter(job.name for job in jobs).items() if count > 1]
+    _refuse_twice((job.name for job in jobs), "samples would have")
+
+
+def _refuse_twice(names: Iterable[str], what: str) -> None:
+    twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
-        raise InputError(
-            f"{len(twice)} samples would have the same name, {twice[0]} first; give the folders one by one with an -o of their own"
-        )
+        raise InputError(f"{len(twice)} {what} the same name, {twice[0]} first; give the folders one by one with an -o of their own")
 
 
 def refuse_existing(paths: Sequence[Path], *, force: bool, hint: str) -> None:

@@ -12,7 +12,6 @@ from tokkit.data.mesh_shards import MANIFEST, check_manifest, mesh_modality, sha
 from tokkit.data.shapes import Prepared
 from tokkit.errors import InputError
 from tokkit.modalities.base import Sample
-from tokkit.prefixes import Cut
 from tokkit.tokenizer import Tokenizer
 
 
@@ -42,7 +41,7 @@ def encode_prepared(
     """
     if options.target is not None:
         raise InputError(f"{folder}: prepared shapes hold no mesh to compare with; give the mesh files for a target")
-    Cut(options.num_tokens, options.levels, options.max_bits).check(tokenizer.quantizer, tokenizer.name)  # before anything is replaced
+    options.check(tokenizer)
     check_manifest(folder, mesh_modality(tokenizer.modality))
     sink = shard_sink(tokenizer, out, options)
     done = skipped = bits = 0

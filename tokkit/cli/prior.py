@@ -47,15 +47,15 @@ def prior_sample_command(
     tokkit prior sample runs/gpt-small runs/mine -o samples/ --count 16
     """
     from tokkit.devices import pick_device
-    from tokkit.errors import InputError
     from tokkit.files import make_folder, refuse_overwrite
+    from tokkit.prefixes import check_order
     from tokkit.prior import Prior
     from tokkit.tokenizer import Tokenizer
 
     where = pick_device(device)
     tokenizer = Tokenizer.from_pretrained(model, device=where)
-    if num_tokens is not None and not tokenizer.quantizer.variable_length:
-        raise InputError(f"--num-tokens {num_tokens}: the tokens of {tokenizer.name!r} have no order, so they decode all together only")
+    if num_tokens is not None:
+        check_order(tokenizer.quantizer, f"--num-tokens {num_tokens}", tokenizer.name)
     make_folder(out)
     refuse_overwrite(out / "samples.tok", force=force)
     drawn = Prior.load(prior, device=where).sample(range(seed, seed + count), num_tokens=num_tokens, temperature=temperature, top_k=top_k)

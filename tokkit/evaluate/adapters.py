@@ -59,9 +59,8 @@ class FunctionSystem(System):
         coded: list[Coded] = []
         for shape, group in groupby(samples, lambda sample: sample.values.shape):
             batch = torch.stack([sample.values for sample in group]).to(self.device)
-            # a copy: a function may work in place, and a batch that it has changed would be taken for its perfect reconstruction
             with torch.inference_mode():
-                found = self._call(batch.clone())
+                found = self._call(batch)
             if not isinstance(found, Tensor) or found.shape != batch.shape:
                 what = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
                 raise InputError(f"{self.name}: gave {what} for a batch of {len(batch)} x {list(shape)}; return the reconstructions")
@@ -183,19 +182,25 @@ def open_system(named: str, modality: str | Modality = "image", *, device: str |
         return DiffusersSystem(rest, built, device=device)
     if colon and kind == "torchhub":
         return FunctionSystem(load_torch_hub(rest, device), built, name=rest.rpartition(":")[2], device=device)
-    codec, at, quality = named.partition("@")
-    if at and quality.isdigit() and codec in registry.names("baseline"):
+    codec, quality = _codec_of(named)
+    if codec and quality.isdigit():
         return CodecSystem(build_for("baseline", codec, built), int(quality), built)
     return TokenizerSystem(Tokenizer.from_pretrained(named, device=device))
 
 
 def modality_of(named: str) -> str:
     """The modality that a codec codes, `opus@12` say; "image" for everything that has none or brings its own."""
-    codec, at, _ = named.partition("@")
-    if not at or codec not in registry.names("baseline"):
+    codec, _ = _codec_of(named)
+    if not codec:
         return "image"
     baseline: type[Baseline] = registry.get("baseline", codec)
     return baseline.modality
+
+
+def _codec_of(named: str) -> tuple[str, str]:
+    """The codec of CODEC@QUALITY and what stands for its quality; "" for both of anything else."""
+    codec, at, quality = named.partition("@")
+    return (codec, quality) if at and codec in registry.names("baseline") else ("", "")
 
 
 def load_function(target: str) -> Function:

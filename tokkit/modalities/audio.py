@@ -18,7 +18,7 @@ from tokkit import dsp
 from tokkit.errors import InputError
 from tokkit.files import refuse_overwrite, replacing
 from tokkit.modalities.base import Modality, Sample
-from tokkit.modalities.cut_sound import missing_bytes
+from tokkit.modalities.cut_off import missing_bytes
 from tokkit.modalities.inputs import opened
 from tokkit.registry import register
 

@@ -129,8 +129,6 @@ class FlowDecoder(GenerativeDecoder):
 
     def draw(self, latents: Tensor, grid: Grid, seeds: Tensor) -> Tensor:
         """Decode [B, N, D] to [B, C, *spatial], a sample from the noise of its seed; `seeds` is [B] int64, or [1] for all."""
-        if not isinstance(self.steps, int) or self.steps < 1 or self.sampler not in ("euler", "heun"):  # set since the constructor
-            raise InputError(f"flow: steps must be 1 or more and sampler euler or heun, got {self.steps!r} and {self.sampler!r}")
         noise = seeded_noise(seeds, (self.channels, *self.output_size(grid)))
         noise = noise.expand(len(latents), *noise.shape[1:])
         guides = self.guidance != 1

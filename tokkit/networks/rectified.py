@@ -6,10 +6,12 @@ x_sigma = sigma * noise + (1 - sigma) * data, so dx/dsigma = noise - data (https
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
+
+from tokkit.errors import InputError
 
 Sampler = Literal["euler", "heun"]
 Field = Callable[[Tensor, float], Tensor]
@@ -36,7 +38,12 @@ def integrate(field: Field, noise: Tensor, steps: int, sampler: Sampler) -> Tens
     """From noise at sigma 1 to data at sigma 0 in equal steps.
 
     Euler asks `field` once a step; Heun, of second order, twice but for the last step, since it never asks at sigma 0.
+
+    Raises:
+        InputError: there is no such sampler or number of steps.
     """
+    if not isinstance(steps, int) or steps < 1 or sampler not in get_args(Sampler):
+        raise InputError(f"flow: steps must be 1 or more and sampler {' or '.join(get_args(Sampler))}, got {steps!r} and {sampler!r}")
     values = noise
     for step in range(steps):
         sigma, after = 1 - step / steps, 1 - (step + 1) / steps
