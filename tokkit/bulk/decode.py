@@ -9,6 +9,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+from torch.nn.utils import parametrize
+
 from tokkit.bulk.files import Failure, Job, by_pieces, find_jobs, refuse_existing, targets
 from tokkit.bulk.sinks import SUFFIX
 from tokkit.devices import Arriving
@@ -66,7 +68,7 @@ def decode_files(
     def write(path: Path, values: Arriving, extras: tuple[float, ...]) -> None:
         tokenizer.write(path, values.wait(), extras=extras, force=force)
 
-    with ThreadPoolExecutor(4, "tokkit-write") as writers:
+    with ThreadPoolExecutor(4, "tokkit-write") as writers, parametrize.cached():
         for tokens, batch_paths in _batched(zip(work, paths, strict=True), batch_size, failures):
             if pieces.are_long(tokenizer, tokens):
                 pairs = zip(tokens, batch_paths, strict=True)

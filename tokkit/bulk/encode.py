@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
+from torch.nn.utils import parametrize
+
 from tokkit.bulk.files import Failure, Job, by_pieces, find_jobs, refuse_same_names
 from tokkit.bulk.sinks import FileSink, ShardSink, Sink
 from tokkit.errors import InputError
@@ -110,7 +112,7 @@ def encode_files(
         bits += len(tokens) * tokens.payload_bits
         positions += sum(math.prod(size) for size in tokens.sizes)
 
-    with ThreadPoolExecutor(max(1, options.workers), "tokkit-read") as readers, sink:
+    with ThreadPoolExecutor(max(1, options.workers), "tokkit-read") as readers, sink, parametrize.cached():
         long = dict.fromkeys(job for job in todo if pieces.is_long(tokenizer, job.source))
         for job in long:
             try:

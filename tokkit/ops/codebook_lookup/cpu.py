@@ -5,6 +5,7 @@ does, which stays in cache, where numpy's argmin costs a tenth of torch's. faiss
 nothing tells which of its rows were close: it is the inexact option here.
 """
 
+import functools
 import importlib.util
 
 import torch
@@ -17,6 +18,7 @@ _CELLS_A_CHUNK = 1 << 18
 _SETTLE_CELLS = 1 << 21
 
 
+@functools.cache
 def faiss_installed() -> bool:
     """Whether `import faiss` would find something; nothing is imported."""
     return importlib.util.find_spec("faiss") is not None
