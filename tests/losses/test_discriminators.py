@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
 
 from tokkit import registry
 from tokkit.errors import InputError
-from tokkit.losses.adversarial import discriminator_loss, generator_loss, r1_penalty
+from tokkit.losses.adversarial import LeCam, discriminator_loss, generator_loss, r1_penalty
 from tokkit.losses.base import Discriminator
 from tokkit.losses.stylegan import minibatch_deviation
+from tokkit.recipe import Adversarial, Train
+from tokkit.train.adversary import Adversary
 
 NAMES = [
     name for name in registry.names("discriminator") if "channels" in registry.signature(registry.get("discriminator", name)).parameters
 ]
 PICTURES = ["patch", "stylegan"]
+SOUNDS = ["mpd", "mrd", "msstft"]
 
 
 def build(name: str, **more: Any) -> Discriminator:
@@ -89,11 +92,35 @@ def test_patch_has_as_many_parameters_as_llamagens() -> None:
     assert sum(parameter.numel() for parameter in registry.build("discriminator", "patch").parameters()) == 2_765_633
 
 
-@pytest.mark.parametrize("norm", ["group", "none"])
-def test_patch_without_batch_norm_does_not_depend_on_the_batch(norm: Any) -> None:
-    discriminator = build("patch", norm=norm, width=16)
-    pictures = torch.randn(3, 3, 16, 16)
-    torch.testing.assert_close(discriminator(pictures)[0][-1][1:2], discriminator(pictures[1:2])[0][-1], atol=1e-5, rtol=1e-5)
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [*((name, {}) for name in NAMES), ("patch", {"norm": "group", "width": 16}), ("patch", {"norm": "none"})],
+)
+def test_one_that_says_so_looks_at_each_sample_by_itself(name: str, options: dict[str, Any]) -> None:
+    discriminator = build(name, channels=1, **options)
+    shape = (400,) if name in SOUNDS else (24, 24)
+    first, second = torch.randn(2, 1, *shape), torch.randn(2, 1, *shape)
+    together = [maps[-1][:2] for maps in discriminator(torch.cat([first, second]))]
+    alone = [maps[-1] for maps in discriminator(first)]
+    same = all(torch.allclose(one, other, atol=1e-5, rtol=1e-5) for one, other in zip(together, alone, strict=True))
+    assert same == discriminator.per_sample
+
+
+def test_an_adversary_asks_for_the_same_in_one_pass_as_in_two() -> None:
+    torch.manual_seed(0)
+    judge = registry.Spec("discriminator", "mpd", {"width": 2, "periods": [2, 3]})
+    section = Adversarial(discriminators=cast(Any, (judge,)), lecam=0.1)
+    adversary = Adversary(section, Train(steps=1), torch.device("cpu"), lambda *parts: parts)
+    target, fake = torch.randn(2, 3, 1, 400)
+    terms, gradients = [], []
+    for together in (True, False):
+        adversary.per_sample = together
+        terms.append(adversary.discriminator_terms(target, fake))
+        total = terms[-1]["discriminator"] + terms[-1]["lecam"]
+        gradients.append(torch.autograd.grad(total, list(adversary.module.parameters())))
+        adversary.lecam = LeCam()
+    torch.testing.assert_close(*terms)
+    torch.testing.assert_close(*gradients)
 
 
 def test_minibatch_deviation_by_hand() -> None:

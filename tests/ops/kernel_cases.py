@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 import time
 from collections.abc import Callable
@@ -181,6 +182,24 @@ def entropies_and_gradients(device: str) -> None:
         torch.testing.assert_close(triton.sample, reference.sample, rtol=1e-5, atol=1e-6)
         torch.testing.assert_close(triton.batch, reference.batch, rtol=1e-5, atol=1e-6)
         torch.testing.assert_close(leaves[0].grad, leaves[1].grad, rtol=1e-4 if dtype == torch.float32 else 1e-2, atol=1e-5)
+
+
+@case
+def snakes_and_gradients(device: str) -> None:
+    shapes = [(1, 1, 1), (2, 3, 29), (1, 5, 1030), (3, 2, 64)] + ([(72, 1536, 29), (3, 96, 9281)] if device == "cuda" else [])
+    for number, (shape, dtype) in enumerate(itertools.product(shapes, (torch.float32, torch.bfloat16))):
+        x, force = ((2 * normal(*shape, device=device, seed=seed)).to(dtype) for seed in (number, 100))
+        alpha = normal(shape[1], device=device, seed=200).square() + 0.1
+        results = []
+        for backend, kind in (("triton", dtype), ("reference", torch.float64)):
+            leaves = [x.to(kind).requires_grad_(), alpha.to(torch.promote_types(kind, torch.float32)).requires_grad_()]
+            out = ops.snake(*leaves, backend=backend)
+            results.append([out.detach(), *torch.autograd.grad(out, leaves, force.to(kind))])
+            assert out.dtype == kind and out.shape == shape
+        for found, expected in zip(*results, strict=True):
+            close = 1e-4 if expected.dim() == 1 else 1e-5 if dtype == torch.float32 else 1e-2  # alpha's gradient, a sum, is fp32's
+            size = expected.abs().max().item() if expected.dim() == 1 else 1.0
+            torch.testing.assert_close(found.double(), expected, rtol=close, atol=close * size)
 
 
 def main(device: str = "cpu", *names: str) -> int:

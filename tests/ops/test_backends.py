@@ -11,7 +11,7 @@ from tokkit.ops.codebook_lookup import select
 
 def test_table_has_every_op() -> None:
     rows = ops.describe_backends("cpu")
-    assert [row.op for row in rows] == ["codebook_lookup", "residual_lookup", "bitpack", "binary_entropy", "segment_sums"]
+    assert [row.op for row in rows] == ["codebook_lookup", "residual_lookup", "bitpack", "binary_entropy", "segment_sums", "snake"]
     assert all(row.backend != "triton" and row.why for row in rows)
 
 

@@ -78,9 +78,15 @@ def pictures(values: Tensor) -> Tensor:
 
 
 class Discriminator(nn.Module):
-    """Base of discriminators."""
+    """Base of discriminators.
+
+    Attributes:
+        per_sample: whether what it says of a sample depends on nothing else in its batch: then targets and reconstructions may pass it
+            together.
+    """
 
     kind: ClassVar[str] = "discriminator"
+    per_sample: bool = False
 
     def forward(self, inputs: Tensor) -> list[list[Tensor]]:
         """For every sub-discriminator its feature maps, the last being the logits; [B, C, *spatial] in the networks' range."""

@@ -54,6 +54,7 @@ class PatchDiscriminator(Discriminator):
         conv: Callable[..., nn.Module] = nn.Conv2d if rank == 2 else nn.Conv3d
         kernel = 4 if rank == 2 else (3, 4, 4)
         self.rank = rank
+        self.per_sample = norm != "batch"
         self.smallest = 3 * 2**layers
         self.blocks = nn.ModuleList([nn.Sequential(conv(channels, width, kernel, 2, 1), nn.LeakyReLU(0.2))])
         for level, (before, after) in enumerate(pairwise(widths)):

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
+from tokkit.ops.snake import snake
+
 
 def conv1d(
     width_in: int, width_out: int, kernel: int, *, stride: int = 1, dilation: int = 1, padding: int = 0, gain: float = 1.0
@@ -41,29 +43,7 @@ class Snake(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """[B, C, T] -> the same shape and dtype."""
-        output: Tensor = _Snake.apply(inputs, self.alpha)
-        return output
-
-
-class _Snake(torch.autograd.Function):
-    """Keeps its input alone for the backward pass, a third of what autograd would."""
-
-    @staticmethod
-    def forward(context: Any, inputs: Tensor, alpha: Tensor) -> Tensor:
-        context.save_for_backward(inputs, alpha)
-        scale = alpha.to(inputs.dtype)[:, None]
-        return torch.addcmul(inputs, (inputs * scale).sin_().square_(), 1 / (scale + 1e-9))
-
-    @staticmethod
-    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
-        inputs, alpha = context.saved_tensors
-        (gradient,) = gradients
-        scale = alpha.to(inputs.dtype)[:, None]
-        doubled = (2 * inputs * scale).sin_()
-        of_inputs = torch.addcmul(gradient, gradient, doubled)
-        squared = (inputs * scale).sin_().square_()
-        of_alpha = torch.addcmul(inputs * doubled, squared, 1 / (scale + 1e-9), value=-1) * gradient
-        return of_inputs, (of_alpha.sum((0, 2), dtype=torch.float32) / (alpha + 1e-9)).to(alpha.dtype)
+        return snake(inputs, self.alpha)
 
 
 def started(layer: Any, deviation: float) -> Any:

@@ -26,6 +26,7 @@ _HOMES = {
     "group_entropy": "binary_entropy",
     "ema_update": "codebook_update",
     "segment_sums": "codebook_update",
+    "snake": "snake",
     "usage_histogram": "codebook_update",
     "Backend": "backends",
     "describe_backends": "backends",

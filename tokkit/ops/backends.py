@@ -20,6 +20,7 @@ OPS = {
     "bitpack": "bitpack.tensors",
     "binary_entropy": "binary_entropy",
     "segment_sums": "codebook_update",
+    "snake": "snake",
 }
 """Each op that has a choice, and the module below `tokkit.ops` whose `select(facts, backend)` makes it."""
 

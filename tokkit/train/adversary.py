@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
-from tokkit.losses.adversarial import LeCam, adaptive_weight, discriminator_loss, feature_matching, generator_loss
+from tokkit.losses.adversarial import LeCam, Outputs, adaptive_weight, discriminator_loss, feature_matching, generator_loss
 from tokkit.recipe import Adversarial, Train, specs
 from tokkit.train.optim import clip_gradients, make_optimizer
 
@@ -20,6 +21,7 @@ class Adversary:
         self.section = section
         self.train = train
         everything = _All(nn.ModuleList(spec.build() for spec in specs(section.discriminators))).to(device)
+        self.per_sample = everything.per_sample
         self.module, self.optimizer = prepare(everything, make_optimizer(everything, train))
         self.lecam = LeCam().to(device) if section.lecam else None
         self.peak = section.lr or train.lr
@@ -27,26 +29,34 @@ class Adversary:
     def generator_terms(self, target: Tensor, fake: Tensor, reconstruction_loss: Tensor, last_layer: nn.Parameter) -> dict[str, Tensor]:
         """What the tokenizer pays, weighted."""
         self.module.requires_grad_(False)
-        judged = self.module(fake)
+        with parametrize.cached():  # a weight is folded once for both
+            judged = self.module(fake)
+            with torch.no_grad():
+                expected = self.module(target) if self.section.feature_matching else None
         loss = generator_loss(self.section.loss, judged)
         weight: float | Tensor = self.section.weight
         if self.section.adaptive:
             weight = weight * adaptive_weight(reconstruction_loss, loss, last_layer)
         terms = {"generator": weight * loss}
-        if self.section.feature_matching:
-            with torch.no_grad():
-                expected = self.module(target)
+        if expected is not None:
             terms["feature_matching"] = self.section.feature_matching * feature_matching(expected, judged)
         self.module.requires_grad_(True)
         return terms
 
     def discriminator_terms(self, target: Tensor, fake: Tensor) -> dict[str, Tensor]:
         """What the discriminators pay; `fake` carries no gradient."""
-        real, judged = self.module(target), self.module(fake)
+        real, judged = self._judge(target, fake)
         terms = {"discriminator": discriminator_loss(self.section.loss, real, judged)}
         if self.lecam is not None:
             terms["lecam"] = self.section.lecam * self.lecam(real, judged)
         return terms
+
+    def _judge(self, target: Tensor, fake: Tensor) -> tuple[Outputs, Outputs]:
+        """What the discriminators say of both; in one pass, half as many small steps, where they look at each sample by itself."""
+        if not self.per_sample:
+            return self.module(target), self.module(fake)
+        halves = [[each.chunk(2) for each in maps] for maps in self.module(torch.cat([target, fake]))]
+        return [[real for real, _ in maps] for maps in halves], [[judged for _, judged in maps] for maps in halves]
 
     def clip(self) -> Tensor:
         return clip_gradients(self.module.parameters(), self.train.clip)
@@ -72,6 +82,7 @@ class _All(nn.Module):
     def __init__(self, members: nn.ModuleList):
         super().__init__()
         self.members = members
+        self.per_sample = all(member.per_sample for member in members)
 
     def forward(self, inputs: Tensor) -> list[list[Tensor]]:
         return [maps for member in self.members for maps in member(inputs)]
