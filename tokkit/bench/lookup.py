@@ -23,6 +23,8 @@ from torch import Tensor
 from tokkit import ops
 from tokkit.bench.lookup_methods import Clock, Method, Row, addmm, lookup_methods, measure, tf32, vqp_module
 from tokkit.evaluate.provenance import provenance
+from tokkit.ops.snake import snake
+from tokkit.ops.snake.reference import snake_reference
 
 LOOKUPS = [(65536, 8, 16384), (65536, 32, 8192), (65536, 256, 1024), (65536, 256, 16384), (262144, 64, 65536), (1048576, 8, 1024)]
 """(N, d, K) on a GPU."""
@@ -30,6 +32,7 @@ CPU_LOOKUPS = [(16384, 8, 4096), (16384, 32, 8192), (16384, 256, 1024), (16384, 
 RVQ = (65536, 128, 1024, 8)
 PACK = (1 << 20, 128)
 ENTROPY = (65536, 128)
+SNAKE = (72, 96, 9280)
 STEPS = [(65536, 32, 8192), (65536, 256, 1024)]
 CHECKED_ROWS = 65536
 
@@ -176,6 +179,41 @@ def bench_entropy(clock: Clock, runs: int, limits: dict[str, float] | None, shap
     return measure(f"entropy step {shape}", methods, clock, runs, 1e3 * x.numel() * 12 / limits["copy_bytes_per_s"] if limits else None)
 
 
+def scripted_snake(x: Tensor, alpha: Tensor) -> Tensor:
+    """The plain formula for TorchScript, which sees no constants of a module."""
+    slope = alpha[:, None]
+    return x + (slope * x).sin().square() / (slope + 1e-9)
+
+
+def bench_snake(clock: Clock, runs: int, limits: dict[str, float] | None, shape: tuple[int, int, int]) -> list[Row]:
+    """Rows of the Snake activation: alone, as in decoding, and forward and backward. TorchScript is how descript-audio-codec runs it."""
+    x = torch.randn(shape, device=clock.device).requires_grad_()
+    alpha = torch.rand(shape[1], device=clock.device).add_(0.5).requires_grad_()
+    force = torch.randn(shape, device=clock.device)
+    ways: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+        "tokkit": snake,
+        "eager autograd": snake_reference,
+        "torchscript": torch.jit.script(scripted_snake),
+    }
+    if clock.device.type == "cuda":
+        ways["compile autograd"] = torch.compile(snake_reference, dynamic=False)
+
+    def forward(way: Callable[[Tensor, Tensor], Tensor]) -> None:
+        with torch.no_grad():
+            way(x, alpha)
+
+    def step(way: Callable[[Tensor, Tensor], Tensor]) -> None:
+        torch.autograd.grad(way(x, alpha), (x, alpha), force)
+
+    rows = []
+    for name, call, passes in (("forward", forward, 8), ("step", step, 20)):
+        methods = [Method(method, partial(call, way)) for method, way in ways.items()]
+        rows += measure(
+            f"snake {name} {shape}", methods, clock, runs, 1e3 * x.numel() * passes / limits["copy_bytes_per_s"] if limits else None
+        )
+    return rows
+
+
 def bench_step(clock: Clock, runs: int, shape: tuple[int, int, int]) -> list[Row]:
     """Rows of a whole training forward of `vq`, its EMA update in it."""
     from tokkit.quantizers.vq import VQ
@@ -225,6 +263,7 @@ def run(
     shrink = share if cuda else 16 * share
     jobs.append(("pack", partial(bench_pack, clock, runs, limits, (PACK[0] // shrink, PACK[1]))))
     jobs.append(("entropy", partial(bench_entropy, clock, runs, limits, (ENTROPY[0] // shrink, ENTROPY[1]))))
+    jobs.append(("snake", partial(bench_snake, clock, runs, limits, (SNAKE[0] // shrink or 1, *SNAKE[1:]))))
     for n, d, k in STEPS if cuda else []:
         jobs.append(("step", partial(bench_step, clock, runs, (n // share, d, k))))
     out: dict[str, Any] = {"bench": "lookup", **provenance(), "ceilings": limits, "samples": clock.samples, "rows": []}
