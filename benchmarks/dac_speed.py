@@ -9,7 +9,8 @@ docstring-parser fire termcolor six pathlib2 pyloudnorm`. tensorboard, and libro
 Training: both sides are their own trainers' step with the same networks (encoder width 64, decoder 1536, strides 2 4 5 8, 8 codebooks of
 1024 x 8), crops, losses and discriminators. The peer runs as its trainer does, in fp32 (on a GPU with TF32 convolutions, PyTorch's
 default) with two losses that it only logs; also under autocast (bf16 here, fp16 in its `amp`), and without those two losses ("lean").
-tokkit's step is that of `tokkit train`, with its weight average, which the peer has not.
+tokkit's step is that of `tokkit train`, with its weight average, which the peer has not: in bf16 with compiled networks as the recipe
+has it, and "eager", without the compiler.
 
 Encoding: the peer's is the loop of `dac encode` (a file at a time, loudness normalised, windows of 5 s, a .dac file each), without loading
 the model. tokkit's is `tokkit encode` to a token file each, with the same loudness normalisation.
@@ -155,9 +156,8 @@ def our_recipe(tiny: bool, batch_size: int, *options: str) -> Recipe:
     return Recipe.load(RECIPE, [*overrides, *options])
 
 
-def our_step(device: torch.device, *, tiny: bool, batch_size: int, precision: str, compiled: bool) -> Step:
-    on = str(compiled).lower()
-    recipe = our_recipe(tiny, batch_size, f"train.precision={precision}", f"train.compile={on}", f"train.compile_losses={on}")
+def our_step(device: torch.device, *options: str, tiny: bool, batch_size: int) -> Step:
+    recipe = our_recipe(tiny, batch_size, *options)
     run = Run(recipe, Path(tempfile.gettempdir()), cpu=device.type == "cpu")
 
     def step(batch: torch.Tensor) -> None:
@@ -249,9 +249,9 @@ def main() -> None:
         "dac": lambda: peer_step(dac, device, tiny=tiny, amp=False, lean=False),
         "dac bf16": lambda: peer_step(dac, device, tiny=tiny, amp=True, lean=False),
         "dac bf16 lean": lambda: peer_step(dac, device, tiny=tiny, amp=True, lean=True),
-        "tokkit": lambda: our_step(device, tiny=tiny, batch_size=size, precision="fp32", compiled=False),
-        "tokkit bf16": lambda: our_step(device, tiny=tiny, batch_size=size, precision="bf16", compiled=False),
-        "tokkit bf16 compiled": lambda: our_step(device, tiny=tiny, batch_size=size, precision="bf16", compiled=True),
+        "tokkit": lambda: our_step(device, tiny=tiny, batch_size=size),
+        "tokkit eager fp32": lambda: our_step(device, "train.precision=fp32", "train.compile=false", tiny=tiny, batch_size=size),
+        "tokkit eager bf16": lambda: our_step(device, "train.compile=false", tiny=tiny, batch_size=size),
     }
     chosen = arguments.only.split(",") if arguments.only else [*training, "encode"]
     result: dict[str, Any] = {"bench": "dac-speed", **provenance(), "batch": [size, 1, CROP[tiny]], "tiny": tiny}

@@ -185,9 +185,9 @@ def dac_speed(place: Place, minutes: float) -> list[Command]:
 
     training = ("--samples", 10, "--runs", 2, "--only")
     return [
-        measure("dac-train-step", *training, "dac,tokkit bf16 compiled"),
+        measure("dac-train-step", *training, "dac,tokkit,tokkit eager fp32"),
         measure("dac-encode", "--only", "encode", "--runs", 1),
-        measure("dac-train-step-bf16", *training, "dac bf16,tokkit bf16"),
+        measure("dac-train-step-bf16", *training, "dac bf16,tokkit eager bf16"),
     ]
 
 
