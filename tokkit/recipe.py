@@ -89,7 +89,7 @@ class Train:
         seed: of initialization, data order and everything random in training.
         workers: processes that read data.
         compile: run the networks through torch.compile.
-        compile_losses: with `compile`, those losses too that consist of many small steps (`mel`, `stft`).
+        compile_losses: with `compile`, and not without, those losses too that consist of many small steps (`mel`, `stft`).
         cuda_graphs: with `compile`, replay the compiled networks as CUDA graphs ("reduce-overhead"): a small network's step is otherwise
             as long as Python needs to launch it. Costs some memory.
         channels_last: memory layout of pictures on the GPU.
@@ -136,8 +136,6 @@ class Train:
             raise ValueError(f"accumulate={self.accumulate} must divide batch_size={self.batch_size}")
         if self.cuda_graphs and not self.compile:
             raise ValueError("cuda_graphs=true needs compile=true: the graphs are torch.compile's")
-        if self.compile_losses and not self.compile:
-            raise ValueError("compile_losses=true needs compile=true, which compiles the networks")
 
 
 @dataclass(frozen=True, kw_only=True)
