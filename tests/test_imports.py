@@ -10,13 +10,13 @@ import pytest
 ROOT = Path(__file__).parents[1] / "tokkit"
 
 ROWS = [
-    {"errors"},
+    {"errors", "bounds"},
     {"registry"},
     {"config", "weights", "ffmpeg", "files", "ops", "geometry", "dsp", "tiling", "devices", "fingerprint", "output", "pretrained"},
     {"tokens"},
     {"modalities", "networks", "quantizers", "losses", "metrics", "baselines", "meshtokens"},
     {"data", "prefixes", "search", "streaming"},
-    {"recipe"},
+    {"recipe", "encoding"},
     {"tokenizer"},
     {"chunking", "footage"},
     {"train", "bulk", "evaluate"},

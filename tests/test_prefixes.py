@@ -136,6 +136,11 @@ def test_encode_with_a_target_and_a_budget() -> None:
             assert length == N
     assert model.encode(pictures, max_bits=24).payload_bits == 24
     assert all(result.codes.shape[1] <= 3 for result in model.encode(pictures, target="psnr:99", max_bits=24))
+    small = torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(1))
+    mixed = list(model.encode_each([*pictures, small], target=f"psnr:{wanted:.9f}"))
+    alone = [*results, *model.encode(small, target=f"psnr:{wanted:.9f}")]
+    assert all(torch.equal(one.codes, other.codes) for one, other in zip(mixed, alone, strict=True))
+    assert [tokens.payload_bits for tokens in model.encode_each([pictures[0], small], max_bits=24)] == [24, 24]
 
 
 def prefixes(tokens: Tokens) -> list[Tokens]:

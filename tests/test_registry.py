@@ -1,10 +1,13 @@
 import copy
 import pickle
+from typing import Annotated, Literal
 
 import pytest
+from pydantic import Field
 
 import tokkit
 from tokkit import registry
+from tokkit.bounds import violated
 from tokkit.errors import InputError, RegistryError
 from tokkit.quantizers.base import Quantizer
 
@@ -21,6 +24,39 @@ def test_options_are_checked_by_name() -> None:
         tokkit.build("quantizer", "fsq", level=(8, 5))
     with pytest.raises(InputError, match="quantizer 'nested' needs quantizer"):
         tokkit.build("quantizer", "nested", num_tokens=4)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "options", "said"),
+    [
+        ("loss", "l1", {"weight": -1.0}, r"loss 'l1': weight must be at least 0, got -1.0"),
+        ("loss", "l1", {"weight": float("nan")}, "weight must be at least 0, got nan"),
+        ("quantizer", "vq", {"dim": 8, "codebook_size": 16, "metric": "cosin"}, "metric must be one of euclidean, cosine, got 'cosin'"),
+        ("decoder", "dac", {"channels": 0}, "channels must be at least 1, got 0"),
+    ],
+)
+def test_options_are_checked_by_what_their_annotations_say(kind: str, name: str, options: dict[str, object], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        tokkit.build(kind, name, **options)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value", "said"),
+    [
+        (Annotated[int, Field(ge=1, lt=5)], 5, "below 5"),
+        (Annotated[float, Field(gt=0)] | None, None, None),
+        (Annotated[float, Field(gt=0)] | None, 0, "above 0"),
+        (Literal["auto"] | int, 3, None),
+        (Literal["auto", "cpu"], "gpu", "one of auto, cpu"),
+        (tuple[Annotated[int, Field(le=9)], ...], [3, 10], "at most 9"),
+        (tuple[int, Annotated[int, Field(le=9)]], (10, 9), None),
+        (list[Annotated[int, Field(le=9)]], [1, 2], None),
+        (tuple[()], (), None),
+        (int, "eight", None),
+    ],
+)
+def test_what_an_annotation_says(annotation: object, value: object, said: str | None) -> None:
+    assert violated(annotation, value) == said
 
 
 def test_every_listed_component_loads_under_its_name() -> None:

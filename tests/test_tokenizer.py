@@ -54,6 +54,8 @@ def test_inputs_of_several_sizes() -> None:
     assert [tokens.sizes for tokens in each] == [((12, 10),), ((11, 9),), ((8, 8),)]
     for tokens, picture in zip(each, mixed, strict=True):
         assert torch.equal(tokens.codes, tok.encode(picture).codes)
+    with pytest.raises(InputError, match="batch_size=0"):
+        next(tok.encode_each(mixed, batch_size=0))
     both = tok.encode(mixed[:2])
     assert both.sizes == ((12, 10), (11, 9)), "padded to one size"
     with pytest.raises(InputError, match="decode_each"):

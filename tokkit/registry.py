@@ -17,6 +17,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tokkit.bounds import violated
 from tokkit.errors import InputError, RegistryError
 
 PACKAGES = {
@@ -100,7 +101,7 @@ def build(kind: str, name: str, /, **options: Any) -> Any:
 
     Raises:
         RegistryError: unknown kind or name, with the nearest known one.
-        InputError: an option is unknown or missing, or the constructor refuses a value.
+        InputError: an option is unknown or missing, or its annotation or the constructor refuses a value.
     """
     cls = get(kind, name)
     parameters = signature(cls).parameters
@@ -110,6 +111,9 @@ def build(kind: str, name: str, /, **options: Any) -> Any:
     missing = [p.name for p in parameters.values() if p.default is p.empty and p.name not in options]
     if missing:
         raise InputError(f"{kind} {name!r} needs {', '.join(missing)}")
+    for option, value in options.items():
+        if said := violated(parameters[option].annotation, value):
+            raise InputError(f"{kind} {name!r}: {option} must be {said}, got {value!r}")
     return cls(**options)
 
 

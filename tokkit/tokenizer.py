@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, overload
 
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from tokkit import pretrained, registry
 from tokkit.devices import Arriving, Precision, autocast, checked_precision, pick_device
+from tokkit.encoding import Encoding
 from tokkit.errors import InputError, TokenFileError
 from tokkit.files import replacing
 from tokkit.fingerprint import fingerprint
@@ -23,7 +24,7 @@ from tokkit.modalities.base import FieldBatch, Modality, Sample, from_steps
 from tokkit.modalities.padding import crop, pad_to
 from tokkit.networks.base import Decoder, Encoder, FieldDecoder, GenerativeDecoder, Grid
 from tokkit.output import TokenizerOutput
-from tokkit.prefixes import Cut, Target, shortest
+from tokkit.prefixes import Target, shortest
 from tokkit.quantizers.base import Quantizer
 from tokkit.recipe import Recipe
 from tokkit.streaming import Stream
@@ -32,35 +33,6 @@ from tokkit.tokens import TokenHeader, Tokens
 
 RECIPE_FILE = "recipe.yaml"
 WEIGHTS_FILE = "model.safetensors"
-
-
-@dataclass
-class Encoding:
-    """Samples whose codes a GPU may still be computing. A `header` that is known saves looking at every weight for it."""
-
-    tokenizer: Tokenizer
-    samples: list[Sample]
-    codes: Arriving
-    grid: Grid
-    header: TokenHeader | None = None
-
-    def finish(self, *, num_tokens: int | None = None, levels: int | None = None, max_bits: int | None = None) -> Tokens:
-        """Wait for the codes."""
-        codes = Cut(num_tokens, levels, max_bits).of(self.codes.wait(), self.grid, self.tokenizer.quantizer, self.tokenizer.name)
-        header = self.header or self.tokenizer.header(levels=levels)
-        return Tokens(
-            codes=codes,
-            codebook_sizes=header.codebook_sizes,
-            grid=self.grid,
-            modality=header.modality,
-            tokenizer=header.tokenizer,
-            fingerprint=header.fingerprint,
-            sizes=tuple(self.tokenizer.modality.stored_size(sample) for sample in self.samples),
-            names=tuple(sample.name for sample in self.samples),
-            sample_rate=header.sample_rate,
-            extra_fields=header.extra_fields,
-            extras=tuple(sample.extras for sample in self.samples),
-        )
 
 
 class Tokenizer(nn.Module):
@@ -181,30 +153,40 @@ class Tokenizer(nn.Module):
         Raises:
             InputError: an input cannot be read, sizes differ, or the quantizer cannot shorten its codes.
         """
+        wanted = None if target is None else Target.parse(target, self.modality.name)
         samples = self.modality.samples(inputs)
-        tokens = self.begin_encode(samples).finish(num_tokens=num_tokens, levels=levels, max_bits=max_bits)
-        if target is None:
-            return tokens
-        wanted = Target.parse(target, self.modality.name)
-        return shortest(tokens, [sample.values for sample in samples], wanted, self.quantizer, self.decode_each)
+        tokens = self.encode_samples(samples, num_tokens=num_tokens, levels=levels, max_bits=max_bits)
+        return tokens if wanted is None else self._shortest(tokens, samples, wanted)
 
     def encode_each(
-        self, inputs: Iterable[Any], *, batch_size: int = 16, num_tokens: int | None = None, levels: int | None = None
+        self,
+        inputs: Iterable[Any],
+        *,
+        batch_size: int = 16,
+        target: str | None = None,
+        num_tokens: int | None = None,
+        levels: int | None = None,
+        max_bits: int | None = None,
     ) -> Iterator[Tokens]:
-        """One `Tokens` a sample, in order, whatever their sizes; neighbours of one size share a pass, up to `batch_size`."""
+        """One `Tokens` a sample, in order, whatever their sizes; neighbours of one size share a pass, up to `batch_size`. See `encode`."""
+        if batch_size < 1:
+            raise InputError(f"batch_size={batch_size} must be at least 1")
+        wanted = None if target is None else Target.parse(target, self.modality.name)
         several = isinstance(inputs, Iterable) and not isinstance(inputs, str)  # else one path, one PIL image
-        batch: list[Sample] = []
-        for sample in (sample for item in (inputs if several else [inputs]) for sample in self.modality.samples(item)):
-            if batch and (len(batch) >= batch_size or self.padded_size(sample) != self.padded_size(batch[0])):
-                yield from self.encode_samples(batch, num_tokens=num_tokens, levels=levels)
-                batch = []
-            batch.append(sample)
-        if batch:
-            yield from self.encode_samples(batch, num_tokens=num_tokens, levels=levels)
+        samples = (sample for item in (inputs if several else [inputs]) for sample in self.modality.samples(item))
+        for _, alike in groupby(samples, self.padded_size):
+            while batch := list(islice(alike, batch_size)):
+                tokens = self.encode_samples(batch, num_tokens=num_tokens, levels=levels, max_bits=max_bits)
+                yield from tokens if wanted is None else self._shortest(tokens, batch, wanted)
 
-    def encode_samples(self, samples: list[Sample], *, num_tokens: int | None = None, levels: int | None = None) -> Tokens:
+    def _shortest(self, tokens: Tokens, samples: list[Sample], target: Target) -> list[Tokens]:
+        return shortest(tokens, [sample.values for sample in samples], target, self.quantizer, self.decode_each)
+
+    def encode_samples(
+        self, samples: list[Sample], *, num_tokens: int | None = None, levels: int | None = None, max_bits: int | None = None
+    ) -> Tokens:
         """`encode` for samples that the modality has read already."""
-        return self.begin_encode(samples).finish(num_tokens=num_tokens, levels=levels)
+        return self.begin_encode(samples).finish(num_tokens=num_tokens, levels=levels, max_bits=max_bits)
 
     @torch.inference_mode()
     def begin_encode(self, samples: list[Sample]) -> Encoding:
@@ -222,7 +204,7 @@ class Tokenizer(nn.Module):
         np.stack([values.numpy() for values in inputs], out=batch.numpy())  # torch would wake all cores, which are busy reading
         values = from_steps(batch.to(self.device, non_blocking=True)).to(self.dtype)
         codes, grid = self.codes_of(self.modality.normalize(values))
-        return Encoding(self, samples, Arriving(codes), grid)
+        return Encoding(samples, Arriving(codes), grid, self.name, self.modality, self.quantizer, self.header)
 
     def codes_of(self, values: Tensor) -> tuple[Tensor, Grid]:
         """Codes [B, N, Q] and grid of [B, C, *spatial] on the device, in the networks' range and padded to the stride."""
@@ -266,7 +248,7 @@ class Tokenizer(nn.Module):
         """
         return Stream.of(self, levels=levels)
 
-    def header(self, *, levels: int | None = None) -> TokenHeader:
+    def header(self, levels: int | None = None) -> TokenHeader:
         """What all token files of this tokenizer say at their beginning."""
         return TokenHeader(
             codebook_sizes=self.quantizer.codebook_sizes[:levels],

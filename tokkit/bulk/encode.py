@@ -14,10 +14,11 @@ from torch.nn.utils import parametrize
 
 from tokkit.bulk.files import Failure, Job, by_pieces, find_jobs, refuse_same_names
 from tokkit.bulk.sinks import FileSink, ShardSink, Sink
+from tokkit.encoding import Encoding
 from tokkit.errors import InputError
 from tokkit.modalities.base import Sample
 from tokkit.prefixes import Cut, Target, check_order, shortest
-from tokkit.tokenizer import Encoding, Tokenizer
+from tokkit.tokenizer import Tokenizer
 from tokkit.tokens import TokenHeader, Tokens
 
 HELD_BATCHES = 4

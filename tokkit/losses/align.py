@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from tokkit.errors import InputError
-from tokkit.losses.base import Loss, TokenizerParts
+from tokkit.losses.base import Loss, TokenizerParts, Weight
 from tokkit.losses.vision import VisionTeacher
 from tokkit.output import TokenizerOutput
 from tokkit.registry import register
@@ -33,7 +33,7 @@ class Align(Loss):
     def __init__(
         self,
         *,
-        weight: float = 0.1,
+        weight: Weight = 0.1,
         teacher: str = "vit_base_patch14_dinov2",
         weights: str = "pretrained",
         size: int | None = 224,

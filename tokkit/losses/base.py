@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
+from pydantic import Field
 from torch import Tensor, nn
 
 from tokkit.output import TokenizerOutput
+
+Weight = Annotated[float, Field(ge=0)]
+"""Of a loss, among the others."""
 
 
 class TokenizerParts(NamedTuple):

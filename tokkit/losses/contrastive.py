@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tokkit.errors import InputError
-from tokkit.losses.base import Loss, TokenizerParts
+from tokkit.losses.base import Loss, TokenizerParts, Weight
 from tokkit.output import TokenizerOutput
 from tokkit.registry import register, suggest
 
@@ -30,7 +30,7 @@ class Contrastive(Loss):
     The data must have captions: `captions: true`. With several processes each contrasts its own part of the batch.
     """
 
-    def __init__(self, *, weight: float = 0.1, text: str = "ViT-B-32", weights: str = "laion2b_s34b_b79k"):
+    def __init__(self, *, weight: Weight = 0.1, text: str = "ViT-B-32", weights: str = "laion2b_s34b_b79k"):
         """
         Args:
             weight: what the training loop multiplies the loss with.

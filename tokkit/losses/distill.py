@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tokkit import dsp
 from tokkit.errors import InputError
-from tokkit.losses.base import Loss
+from tokkit.losses.base import Loss, Weight
 from tokkit.losses.teachers import Teacher
 from tokkit.output import TokenizerOutput
 from tokkit.registry import register
@@ -31,7 +31,7 @@ class Distill(Loss):
         *,
         teacher: Teacher,
         sample_rate: Annotated[int, Field(ge=1)] = 24000,
-        weight: float = 1.0,
+        weight: Weight = 1.0,
         align: Literal["frames", "channels"] = "frames",
     ):
         """

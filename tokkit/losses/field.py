@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from tokkit.losses.base import Loss
+from tokkit.losses.base import Loss, Weight
 from tokkit.registry import register
 
 Truncation = Annotated[float, Field(gt=0)]
@@ -18,7 +18,7 @@ Truncation = Annotated[float, Field(gt=0)]
 class TSDF(Loss):
     """The mean absolute error against the signed distance, clipped and divided by `truncation`: the field is 1 where that far outside."""
 
-    def __init__(self, *, weight: float = 1.0, truncation: Truncation = 0.1):
+    def __init__(self, *, weight: Weight = 1.0, truncation: Truncation = 0.1):
         """
         Args:
             weight: what the training loop multiplies the loss with.
@@ -37,7 +37,7 @@ class TSDF(Loss):
 class Occupancy(Loss):
     """Binary cross-entropy of inside against outside, the field times `-sharpness` being the logit of inside."""
 
-    def __init__(self, *, weight: float = 1.0, sharpness: Annotated[float, Field(gt=0)] = 10.0):
+    def __init__(self, *, weight: Weight = 1.0, sharpness: Annotated[float, Field(gt=0)] = 10.0):
         """
         Args:
             weight: what the training loop multiplies the loss with.

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from tokkit.errors import InputError
-from tokkit.losses.base import Loss, pictures
+from tokkit.losses.base import Loss, Weight, pictures
 from tokkit.registry import register
 from tokkit.weights import lpips_network
 
@@ -21,7 +21,7 @@ class LPIPS(Loss):
     always in eval mode.
     """
 
-    def __init__(self, *, weight: float = 1.0, backbone: Literal["vgg", "alex"] = "vgg", weights: str | None = None):
+    def __init__(self, *, weight: Weight = 1.0, backbone: Literal["vgg", "alex"] = "vgg", weights: str | None = None):
         """
         Args:
             weight: what the training loop multiplies the loss with.

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from tokkit import dsp
 from tokkit.errors import InputError
-from tokkit.losses.base import Loss
+from tokkit.losses.base import Loss, Weight
 from tokkit.registry import register
 
 FLOOR = 1e-5
@@ -52,7 +52,7 @@ class MelLoss(SpectralLoss):
         windows: tuple[int, ...] = tuple(DAC_MELS),
         mels: tuple[int, ...] = tuple(DAC_MELS.values()),
         magnitude_weight: Annotated[float, Field(ge=0)] = 0.0,
-        weight: Annotated[float, Field(ge=0)] = 15.0,
+        weight: Weight = 15.0,
     ):
         """
         Args:
@@ -97,7 +97,7 @@ class StftLoss(SpectralLoss):
         *,
         windows: tuple[int, ...] = (2048, 512),
         phase: bool = False,
-        weight: Annotated[float, Field(ge=0)] = 1.0,
+        weight: Weight = 1.0,
     ):
         """
         Args:

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tokkit.errors import InputError
-from tokkit.losses.base import Loss
+from tokkit.losses.base import Loss, Weight
 from tokkit.registry import register
 
 
@@ -14,7 +14,7 @@ from tokkit.registry import register
 class Motion(Loss):
     """The mean absolute error of the differences between neighbouring frames: flicker costs, an error that stays does not."""
 
-    def __init__(self, *, weight: float = 1.0):
+    def __init__(self, *, weight: Weight = 1.0):
         """
         Args:
             weight: what the training loop multiplies the loss with.

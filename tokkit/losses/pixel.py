@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from tokkit.losses.base import Loss
+from tokkit.losses.base import Loss, Weight
 from tokkit.registry import register
 
 PEAK = 2.0
@@ -20,7 +20,7 @@ PEAK = 2.0
 class L1(Loss):
     """The mean absolute error."""
 
-    def __init__(self, *, weight: float = 1.0):
+    def __init__(self, *, weight: Weight = 1.0):
         """
         Args:
             weight: what the training loop multiplies the loss with.
@@ -36,7 +36,7 @@ class L1(Loss):
 class L2(Loss):
     """The mean squared error: what PSNR measures."""
 
-    def __init__(self, *, weight: float = 1.0):
+    def __init__(self, *, weight: Weight = 1.0):
         """
         Args:
             weight: what the training loop multiplies the loss with.
@@ -55,7 +55,7 @@ class PSNR(Loss):
     Where `l2` is the error of the hard samples, this gives every sample the same say: one decibel is one decibel, smooth or not.
     """
 
-    def __init__(self, *, limit: Annotated[float, Field(gt=0)] = 50.0, weight: float = 1.0):
+    def __init__(self, *, limit: Annotated[float, Field(gt=0)] = 50.0, weight: Weight = 1.0):
         """
         Args:
             limit: dB at which a sample gains no more: a mean squared error of 4 * 10^(-limit / 10) is added to each, so that samples that

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tokkit.errors import InputError
 from tokkit.losses.align import cosines
-from tokkit.losses.base import Loss, TokenizerParts
+from tokkit.losses.base import Loss, TokenizerParts, Weight
 from tokkit.losses.vision import VisionTeacher
 from tokkit.output import TokenizerOutput
 from tokkit.registry import register
@@ -35,7 +35,7 @@ class Relation(Loss):
     def __init__(
         self,
         *,
-        weight: float = 0.1,
+        weight: Weight = 0.1,
         teacher: str = "vit_base_patch14_dinov2",
         weights: str = "pretrained",
         size: int | None = 224,

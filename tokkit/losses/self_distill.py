@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from tokkit.errors import InputError
-from tokkit.losses.base import Loss, TokenizerParts
+from tokkit.losses.base import Loss, TokenizerParts, Weight
 from tokkit.output import TokenizerOutput
 from tokkit.registry import register
 
@@ -39,7 +39,7 @@ class SelfDistill(Loss):
     def __init__(
         self,
         *,
-        weight: float = 0.1,
+        weight: Weight = 0.1,
         masked: Share = 0.4,
         prototypes: Annotated[int, Field(ge=2)] = 4096,
         hidden: Annotated[int, Field(ge=1)] = 1024,

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from tokkit.losses.base import Loss
+from tokkit.losses.base import Loss, Weight
 from tokkit.losses.vision import VisionTeacher
 from tokkit.registry import register
 
@@ -29,7 +29,7 @@ class Semantic(Loss):
     def __init__(
         self,
         *,
-        weight: float = 1.0,
+        weight: Weight = 1.0,
         teacher: str = "vit_base_patch14_dinov2",
         weights: str = "pretrained",
         size: int | None = None,

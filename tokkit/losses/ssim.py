@@ -7,7 +7,7 @@ from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from tokkit.errors import InputError
-from tokkit.losses.base import Loss
+from tokkit.losses.base import Loss, Weight
 from tokkit.registry import register
 
 SMALLEST = 11
@@ -18,7 +18,7 @@ SMALLEST = 11
 class SSIM(Loss):
     """1 - SSIM with the Gaussian window of 11 pixels (https://doi.org/10.1109/TIP.2003.819861), for pictures in [-1, 1]."""
 
-    def __init__(self, *, weight: float = 1.0):
+    def __init__(self, *, weight: Weight = 1.0):
         """
         Args:
             weight: what the training loop multiplies the loss with.
