@@ -7,6 +7,7 @@ from tokkit import ops
 from tokkit.errors import InputError
 from tokkit.ops.backends import Facts
 from tokkit.ops.codebook_lookup import select
+from tokkit.ops.snake import select as select_snake
 
 
 def test_table_has_every_op() -> None:
@@ -25,6 +26,11 @@ def test_choice_follows_the_facts() -> None:
     with pytest.raises(InputError, match="d is 513"):
         select(wide, "triton")
     assert select(Facts("cpu", 64, "no GPU"), "auto").backend == "cpu"
+
+
+def test_a_sound_too_long_for_a_launch_takes_the_next_backend() -> None:
+    assert select_snake(Facts("cuda", 65535 * 1024, None), "auto").backend == "triton"
+    assert select_snake(Facts("cuda", 65535 * 1024 + 1, None), "auto") == ("cpu", "triton: T is 67107841, its kernels go to 67107840")
 
 
 def test_explain_and_errors() -> None:

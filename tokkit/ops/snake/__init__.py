@@ -13,6 +13,9 @@ from tokkit.ops.backends import Choice, Facts, choose, facts_of, is_plain
 from tokkit.ops.snake import cpu
 from tokkit.ops.snake.reference import snake_reference
 
+LONGEST_TRITON = 65535 * 1024
+"""Blocks of a launch along time, and steps of a block: 46 minutes at 24 kHz, in one piece."""
+
 
 def snake(x: Tensor, alpha: Tensor, *, backend: str = "auto") -> Tensor:
     """x + sin^2(alpha x) / alpha, with an alpha for each channel. Differentiable once; twice by "reference".
@@ -42,7 +45,8 @@ def snake(x: Tensor, alpha: Tensor, *, backend: str = "auto") -> Tensor:
 
 def select(facts: Facts, backend: str) -> Choice:
     """The backend that runs, and why."""
-    return choose("snake", {"triton": facts.without_triton, "cpu": None, "reference": None}, backend)
+    too_long = f"T is {facts.width}, its kernels go to {LONGEST_TRITON}" if (facts.width or 0) > LONGEST_TRITON else None
+    return choose("snake", {"triton": facts.without_triton or too_long, "cpu": None, "reference": None}, backend)
 
 
 def _backend(x: Tensor, backend: str) -> str:
