@@ -12,13 +12,17 @@ from statistics import median
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.nn.utils import parametrize
 
-from tokkit.bulk.encode import EncodeOptions, encode_files
-from tokkit.bulk.files import find_jobs
+from tokkit.bulk.encode import EncodeOptions, encode_files, in_batches
+from tokkit.bulk.files import by_pieces, find_jobs
 from tokkit.bulk.prepared import encode_prepared, is_prepared
 from tokkit.bulk.prepared import samples as prepared_samples
 from tokkit.errors import InputError
 from tokkit.evaluate.provenance import provenance
+from tokkit.modalities.base import Sample
+from tokkit.modalities.padding import pad_to
 from tokkit.tokenizer import Tokenizer
 
 
@@ -39,25 +43,24 @@ def measure_encode(tokenizer: Tokenizer, folder: Path, options: EncodeOptions, *
 
     Args:
         tokenizer: on the device to measure.
-        folder: files of one size (a mixture has no single pace), or what `tokkit prepare` wrote.
+        folder: files, or what `tokkit prepare` wrote. Samples share a batch as they do in encoding: those of one padded size.
         options: of the bulk encoder.
         runs: of each, after one that is not counted.
         out: a folder, for whose file system it is measured; nothing stays there. The machine's for temporary files when not given.
 
     Raises:
-        InputError: the files have several padded sizes.
+        InputError: a file cannot be read, or is so long that it is encoded in pieces.
     """
     prepared = is_prepared(folder)
     if prepared:
         with ThreadPoolExecutor(options.workers) as readers:
             samples = list(prepared_samples(tokenizer, folder, readers))
     else:
-        samples = [tokenizer.modality.read(job.source) for job in find_jobs([folder], tokenizer.modality.suffixes)]
-    sizes = {tokenizer.padded_size(sample) for sample in samples}
-    if len(sizes) > 1:
-        raise InputError(f"{folder}: files of {len(sizes)} padded sizes; measure a folder of one")
-    inputs = torch.stack([tokenizer.modality.network_input(sample) for sample in samples])
-    waiting = tokenizer.modality.normalize(inputs).to(tokenizer.device)
+        files = [job.source for job in find_jobs([folder], tokenizer.modality.suffixes, tokenizer.modality.is_folder)]
+        if long := [file for file in files if by_pieces(tokenizer).is_long(tokenizer, file)]:
+            raise InputError(f"{long[0]}: encoded in pieces, for which nothing can wait in memory; measure a folder of shorter files")
+        samples = [tokenizer.modality.read(file) for file in files]
+    waiting = [_on_device(tokenizer, batch) for batch in in_batches(tokenizer, samples, options.batch_size)]
 
     def encode(target: Path) -> None:
         if prepared:
@@ -67,7 +70,7 @@ def measure_encode(tokenizer: Tokenizer, folder: Path, options: EncodeOptions, *
 
     network, end_to_end = [], []
     for run in range(runs + 1):
-        alone = len(samples) / _time(lambda: _encode_only(tokenizer, waiting, options.batch_size))
+        alone = len(samples) / _time(lambda: _encode_only(tokenizer, waiting))
         home = Path(tempfile.mkdtemp(dir=out))
         try:
             storage = file_system(home)
@@ -96,10 +99,17 @@ def file_system(path: Path) -> str:
     return max(((len(place), number, kind) for number, (place, kind) in enumerate(listed) if place in around), default=(0, 0, ""))[2]
 
 
+def _on_device(tokenizer: Tokenizer, samples: list[Sample]) -> Tensor:
+    """What the network sees of samples of one padded size."""
+    inputs = [pad_to(tokenizer.modality.network_input(sample), tokenizer.padded_size(sample)) for sample in samples]
+    return tokenizer.modality.normalize(torch.stack(inputs)).to(tokenizer.device)
+
+
 @torch.inference_mode()
-def _encode_only(tokenizer: Tokenizer, waiting: torch.Tensor, batch_size: int) -> None:
-    for batch in waiting.split(batch_size):
-        tokenizer.codes_of(batch)
+def _encode_only(tokenizer: Tokenizer, waiting: list[Tensor]) -> None:
+    with parametrize.cached():
+        for batch in waiting:
+            tokenizer.codes_of(batch)
     if tokenizer.device.type == "cuda":
         torch.cuda.synchronize()
 
