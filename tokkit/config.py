@@ -336,7 +336,7 @@ def _assign(node: Node, keys: list[str], leaf: Node, where: Where, path: str, pr
     members = node.value if isinstance(node.value, dict) else {}
     if isinstance(node.value, str):
         members = {"name": Node(node.value, node.where)}
-    if key == "name" and not rest and "name" in members and members["name"].value != leaf.value:
-        return dataclasses.replace(node, value={"name": leaf})
+    if key == "name" and path != "name" and not rest and "name" in members and members["name"].value != leaf.value:
+        return dataclasses.replace(node, value={"name": leaf})  # another component, with options of its own; not so a recipe's own name
     child = members.get(key, Node({}, where, where))
     return dataclasses.replace(node, value={**members, key: _assign(child, rest, leaf, where, path, problems)})

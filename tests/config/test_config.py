@@ -111,6 +111,10 @@ def test_overrides_change_values(tmp_path: Path) -> None:
     assert recipe.quantizer.to_dict() == {"name": "lfq", "bits": 8}  # type: ignore[attr-defined]
 
 
+def test_an_override_of_the_recipes_own_name_keeps_the_rest(tmp_path: Path) -> None:
+    assert Recipe.load(write(tmp_path, f"name: mine\n{GOOD}"), ["name=other"]).name == "other"
+
+
 def test_a_base_is_joined_key_by_key_one_level_deep(tmp_path: Path) -> None:
     write(tmp_path, f"name: below\n{GOOD}", "base.yaml")
     recipe = Recipe.load(
