@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from itertools import islice
+from pathlib import Path
 
 import pytest
 import torch
@@ -79,3 +80,11 @@ def test_refuses() -> None:
         with pytest.raises(InputError, match="batches: need"):
             batches(SOURCE, **{"batch_size": 4, **options})
     assert list(batches(SOURCE, batch_size=4, start=5, stop=5)) == []
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_error_says_the_same_from_a_worker(tmp_path: Path, workers: int) -> None:
+    (tmp_path / "bad.png").write_bytes(b"junk")
+    source = tokkit.build("data", "folder", path=str(tmp_path)).open(IMAGE)
+    with pytest.raises(InputError, match=r"^none of 1 samples can be read; the first: .*bad.png"):
+        next(batches(source, batch_size=1, workers=workers))

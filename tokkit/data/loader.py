@@ -66,7 +66,15 @@ def batches(
         # Its own: otherwise making the iterator would draw from torch's global generator, and a resumed run would differ.
         generator=torch.Generator().manual_seed(seed),
     )
-    return iter(loader)
+    return _plainly(iter(loader))
+
+
+def _plainly(found: Iterator[Tensor | Captioned]) -> Iterator[Tensor | Captioned]:
+    """The same batches; of an error in a worker process, which torch gives with the traceback as its text, what it said itself."""
+    try:
+        yield from found
+    except InputError as error:
+        raise InputError(str(error).rpartition(f"{InputError.__name__}: ")[2].strip()) from error
 
 
 def draws(count: int, batch: int, seed: int, step: int) -> list[Draw]:
