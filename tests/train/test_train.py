@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import pydoc
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from safetensors.torch import load_file
 
 import tokkit
 from tests.small import RECIPE, write_recipe
-from tokkit.errors import InputError, RecipeError
+from tokkit.errors import InputError, RecipeError, TokkitError
 from tokkit.quantizers.nested import Nested
 from tokkit.recipe import Recipe, Train
 from tokkit.train import checkpoint, train
@@ -82,6 +83,57 @@ def test_a_killed_run_goes_on_exactly(tmp_path: Path, extra: str, killed_at: int
     assert steps == sorted(set(steps)) == [2, 4, 6]
 
 
+@pytest.mark.parametrize("where", ["tokkit.train.checkpoint.save", "tokkit.tokenizer.Tokenizer.save"])
+def test_a_run_killed_while_it_saves_its_last_step_still_leaves_that_step(
+    tmp_path: Path, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = Recipe.load(write_recipe(tmp_path), ["train.ema=0.9", "train.checkpoint_every=4"])
+    whole = weights(train(recipe, tmp_path / "whole", cpu=True))
+    calls = itertools.count(1)
+    save = pydoc.locate(where)
+
+    def killed(*arguments: object, **options: object) -> None:
+        if next(calls) == 2:
+            raise KeyboardInterrupt
+        save(*arguments, **options)  # type: ignore[operator]
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(where, killed)
+        train(recipe, tmp_path / "cut", cpu=True)
+    assert same(weights(train(recipe, tmp_path / "cut", resume=True, cpu=True)), whole)
+
+
+def test_starting_anew_keeps_the_old_run_until_the_new_one_is_set_up(tmp_path: Path) -> None:
+    path = write_recipe(tmp_path)
+    train(Recipe.load(path), tmp_path / "run", cpu=True)
+    kept = checkpoint.found(tmp_path / "run")
+    with pytest.raises(InputError, match="no such folder"):
+        train(Recipe.load(path, [f"data={{name: folder, path: {tmp_path / 'none'}}}"]), tmp_path / "run", force=True, cpu=True)
+    assert checkpoint.found(tmp_path / "run") == kept
+    train(Recipe.load(path, ["train.steps=2"]), tmp_path / "run", force=True, cpu=True)
+    assert [found.name for found in checkpoint.found(tmp_path / "run")] == ["step-00000002.pt"]
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("unexpected pos 128 vs 0")])
+def test_a_full_disk_is_said(tmp_path: Path, error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(TokkitError, match=r"step 2: cannot write into .*--resume"):
+        train(Recipe.load(write_recipe(tmp_path)), tmp_path / "run", cpu=True)
+    with pytest.raises(TokkitError, match=r"step 2: .*metrics.jsonl: cannot be written"):
+        file = MetricsFile(tmp_path, 0)
+        file.path.unlink()
+        file.path.mkdir()
+        file.write(2, {})
+
+
+def test_a_tracker_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="trackers: nothing: unknown or not installed; usable here: all"):
+        train(Recipe.load(write_recipe(tmp_path), ["train.trackers=[nothing]"]), tmp_path / "run", cpu=True)
+
+
 def test_resuming_with_another_recipe_is_refused(tmp_path: Path) -> None:
     path = write_recipe(tmp_path)
     train(Recipe.load(path), tmp_path / "run", cpu=True)
@@ -89,6 +141,10 @@ def test_resuming_with_another_recipe_is_refused(tmp_path: Path) -> None:
         train(Recipe.load(path, ["train.lr=0.5"]), tmp_path / "run", resume=True, cpu=True)
     train(Recipe.load(path, ["train.steps=8"]), tmp_path / "run", resume=True, cpu=True)
     assert read_metrics(tmp_path / "run")[-1]["step"] == 8
+    nested = "quantizer={name: nested, quantizer: {name: fsq, levels: [8, 5, 5]}, num_tokens: 64, warmup: 0.5}"
+    train(Recipe.load(path, [nested]), tmp_path / "nested", cpu=True)
+    with pytest.raises(InputError, match=r"train.steps \(was 6, now 8\)"):
+        train(Recipe.load(path, [nested, "train.steps=8"]), tmp_path / "nested", resume=True, cpu=True)
 
 
 def test_nan_stops_with_step_and_term_and_keeps_the_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,8 @@ from tokkit.recipe import Recipe
 FOLDER = "checkpoints"
 KEPT = 2
 FREE = {"steps", "workers", "log_every", "sample_every", "checkpoint_every", "trackers"}
-"""Options of `train` that may differ when a run goes on: they change no weight (a longer `cosine` does, and is said)."""
+"""Options of `train` that may differ when a run goes on: they change no weight. (More steps do for `cosine`, and for a quantizer's own
+`warmup`, a share of them: that is said.)"""
 
 
 def save(folder: Path, step: int, state: dict[str, Any]) -> None:
@@ -55,7 +56,8 @@ def check_same_recipe(recipe: Recipe, saved: str, folder: Path) -> None:
     """
     mine, theirs = (_flat(yaml.safe_load(text)) for text in (recipe.to_yaml(), saved))
     ignored = {f"train.{option}" for option in FREE}
-    if mine.get("train.schedule") == "cosine":
+    shares = any(value and key.startswith("quantizer.") and key.endswith(".warmup") for key, value in mine.items())
+    if shares or mine.get("train.schedule") == "cosine":
         ignored.discard("train.steps")
     differing = sorted(
         key

@@ -10,6 +10,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from tokkit.errors import TokkitError
 from tokkit.files import replacing
 
 METRICS_FILE = "metrics.jsonl"
@@ -25,8 +26,15 @@ class MetricsFile:
             part.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
 
     def write(self, step: int, values: dict[str, float]) -> None:
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, **values}) + "\n")
+        """
+        Raises:
+            TokkitError: the disk is full, say.
+        """
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"step": step, **values}) + "\n")
+        except OSError as error:
+            raise TokkitError(f"step {step}: {self.path}: cannot be written: {error.strerror or error}") from error
 
 
 def read_metrics(folder: Path) -> list[dict[str, float]]:

@@ -15,7 +15,9 @@ from typing import Any, TypeVar, cast
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.tracking import get_available_trackers
 from accelerate.utils import DistributedDataParallelKwargs
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from tokkit.data.base import mixed
@@ -64,17 +66,18 @@ def train(recipe: Recipe, out: str | Path, *, resume: bool = False, force: bool 
         RecipeError: a section is missing.
         InputError: `out` holds a run and neither `resume` nor `force` is set, or the run to resume had another recipe.
         NotFinite: naming the step and the term.
+        TokkitError: the run's files cannot be written.
     """
     out = Path(out)
     occupied = any((out / name).exists() for name in (WEIGHTS_FILE, METRICS_FILE, checkpoint.FOLDER))
     if occupied and not (resume or force):
         raise InputError(f"{out} holds a run already; pass --resume to go on with it, --force to start anew, or another --out")
-    if occupied and not resume:
-        for old in checkpoint.found(out):
-            old.unlink()
     run = Run(recipe, out, cpu=cpu)
     if resume:
         run.resume()
+    elif run.accelerator.is_main_process:  # only now: where the new run cannot even be set up, the old one stays
+        for old in checkpoint.found(out):
+            old.unlink()
     run.go()
     return out
 
@@ -86,6 +89,9 @@ class Run:
         self.recipe, self.out = recipe, out
         self.options = recipe.section("train")
         precision = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}[self.options.precision]
+        usable = ["all", *map(str, get_available_trackers())]
+        if unusable := [name for name in self.options.trackers if name not in usable]:
+            raise InputError(f"train.trackers: {', '.join(unusable)}: unknown or not installed; usable here: {', '.join(usable)}")
         AcceleratorState._reset_state()  # an earlier run of this process may have had another precision
         self.accelerator = Accelerator(
             mixed_precision=precision,
@@ -309,9 +315,14 @@ class Run:
                 "optimizer": self.optimizer.state_dict(),
             }
             state |= {name: part.state_dict() for name, part in self._optional_parts().items()}
-            checkpoint.save(self.out, self.step, state)
-            with self._saved_weights():
-                self.tokenizer.save(self.out, recipe=self.recipe, force=True)
+            try:
+                with self._saved_weights():
+                    self.tokenizer.save(self.out, recipe=self.recipe, force=True)
+                # Second: a run that was killed in between takes these steps again, where it would find nothing left to do after the last.
+                checkpoint.save(self.out, self.step, state)
+            except (OSError, RuntimeError, SafetensorError) as error:  # a full disk is any of them
+                told = f"step {self.step}: cannot write into {self.out} ({str(error).splitlines()[0]})"
+                raise TokkitError(f"{told}; with room on the disk, --resume goes on from the last checkpoint") from error
         self.accelerator.wait_for_everyone()
 
     def _optional_parts(self) -> dict[str, Any]:
