@@ -2,12 +2,13 @@ import copy
 import pickle
 from typing import Annotated, Literal
 
+import numpy as np
 import pytest
 from pydantic import Field
 
 import tokkit
 from tokkit import registry
-from tokkit.bounds import violated
+from tokkit.bounds import as_read, violated
 from tokkit.errors import InputError, RegistryError
 from tokkit.quantizers.base import Quantizer
 
@@ -57,6 +58,24 @@ def test_options_are_checked_by_what_their_annotations_say(kind: str, name: str,
 )
 def test_what_an_annotation_says(annotation: object, value: object, said: str | None) -> None:
     assert violated(annotation, value) == said
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value", "read"),
+    [
+        (Annotated[float, Field(ge=0)] | None, 1, 1.0),
+        (float | None, None, None),
+        (int | float, 1, 1),
+        (bool, True, True),
+        (tuple[float, ...] | None, [1, 2.5], (1.0, 2.5)),
+        (tuple[int, float], [1, 2], (1, 2.0)),
+        (tuple[int, ...], (np.int64(3),), (3,)),
+        (str | tuple[str, ...], "a", "a"),
+        (None, [1], (1,)),
+    ],
+)
+def test_an_option_is_recorded_as_a_recipe_would_give_it(annotation: object, value: object, read: object) -> None:
+    assert repr(as_read(annotation, value)) == repr(read)
 
 
 def test_every_listed_component_loads_under_its_name() -> None:

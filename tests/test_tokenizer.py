@@ -85,6 +85,21 @@ def test_save_and_from_pretrained_give_the_same_codes_and_fingerprint(tmp_path: 
         tok.save(tmp_path / "mine")
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"levels": [8, 5, 5]},
+        {"levels": (8, 5, 5), "gain": 1},
+        {"levels": (np.int64(8), 5, 5), "gain": np.float32(1.5)},
+        {"levels": (8, 5, 5), "groups": torch.tensor(1), "gain": torch.tensor(1.5)},
+    ],
+)
+def test_options_of_python_are_saved_and_keep_the_fingerprint(tmp_path: Path, options: dict[str, object]) -> None:
+    tok = tokenizer(tokkit.build("quantizer", "fsq", **options))
+    tok.save(tmp_path / "saved")
+    assert tokkit.Tokenizer.from_pretrained(tmp_path / "saved").fingerprint == tok.fingerprint
+
+
 def test_tokens_of_another_tokenizer_are_refused() -> None:
     tok, other = tokenizer(), tokenizer(name="other")
     with torch.no_grad():

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable
-from itertools import repeat
+from functools import reduce
+from itertools import chain, repeat
 from numbers import Real
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -32,6 +33,21 @@ def violated(annotation: Any, value: Any) -> str | None:
         kinds: Iterable[Any] = repeat(members[0]) if origin is list or members[-1] is ... else members
         return next(filter(None, map(violated, kinds, value)), None)
     return None
+
+
+def as_read(annotation: Any, value: Any) -> Any:
+    """The value as a recipe would give it: a tuple for a list, a number of Python for one of numpy or torch, and 1.0 for a float's 1."""
+    origin, members = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return as_read(members[0], value)
+    if origin in (Union, UnionType):
+        return value if type(value) in members else reduce(lambda read, member: as_read(member, read), members, value)
+    if isinstance(value, tuple | list):
+        kinds: tuple[Any, ...] = members if origin in (tuple, list) else ()
+        each = repeat(kinds[0]) if kinds[1:] == (...,) or (kinds and origin is list) else chain(kinds, repeat(Any))
+        return tuple(map(as_read, each, value))
+    value = value.item() if getattr(value, "ndim", None) == 0 else value
+    return float(value) if annotation is float and type(value) is int else value
 
 
 def _out_of_bounds(notes: tuple[Any, ...], value: Any) -> str | None:

@@ -17,7 +17,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tokkit.bounds import violated
+from tokkit.bounds import as_read, violated
 from tokkit.errors import InputError, RegistryError
 
 PACKAGES = {
@@ -88,8 +88,7 @@ def register(kind: str, name: str) -> Callable[[ClassT], ClassT]:
         taken = _classes.get((kind, name))
         if taken is not None and (taken.__module__, taken.__qualname__) != (cls.__module__, cls.__qualname__):
             raise RegistryError(f"{kind} {name!r} is registered already, by {taken.__module__}.{taken.__qualname__}")
-        signature(cls)
-        _record_options(cls, kind, name)
+        _record_options(cls, kind, name, signature(cls))
         _classes[kind, name] = cls
         return cls
 
@@ -185,14 +184,18 @@ def suggest(word: str, known: Iterable[str]) -> str:
     return f", did you mean {near[0]!r}?" if near else ""
 
 
-def _record_options(cls: type, kind: str, name: str) -> None:
-    """Make instances remember the options they were built with (a Module's copies and pickles carry the record along)."""
+def _record_options(cls: type, kind: str, name: str, known: inspect.Signature) -> None:
+    """Make instances remember the options they were built with (a Module's copies and pickles carry the record along).
+
+    As a recipe would give them: what is saved and read again then has the same record, which fingerprints are made of.
+    """
+    annotations = {option: parameter.annotation for option, parameter in known.parameters.items()}
     original: Callable[..., None] = inspect.getattr_static(cls, "__init__")
 
     @functools.wraps(original)
     def init(self: Any, **options: Any) -> None:
         if type(self) is cls:
-            recorded = {key: _map(value, object, _spec_or_value) for key, value in options.items()}
+            recorded = {key: as_read(annotations.get(key), _map(value, object, _spec_or_value)) for key, value in options.items()}
             object.__setattr__(self, _SPEC, Spec(kind, name, recorded))
         original(self, **options)
 
