@@ -54,6 +54,10 @@ class Adversarial:
     feature_matching: Weight = 0.0
     lr: Rate | None = None
 
+    def __post_init__(self) -> None:
+        if not self.discriminators:
+            raise ValueError("discriminators: at least one, or no section `adversarial`")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Balance:

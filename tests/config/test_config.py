@@ -81,6 +81,10 @@ trian: {}
         (("steps: 10", "steps: 0"), "r.yaml:7:16: train.steps: input should be greater than or equal to 1, got 0"),
         (("lr: 1e-4", "lr: .nan"), "r.yaml:7:24: train.lr: input should be greater than 0, got nan"),
         (("steps: 10", "steps: 10, batch_size: 5, accumulate: 2"), "r.yaml:7:8: train: accumulate=2 must divide batch_size=5"),
+        (
+            ("train:", "adversarial: {discriminators: []}\ntrain:"),
+            "r.yaml:7:14: adversarial: discriminators: at least one, or no section `adversarial`",
+        ),
         (("steps: 10, ", ""), "r.yaml:7:8: train.steps: required, missing"),
         (("steps: 10", "steps: 10, steps: 11"), "r.yaml:7:20: train.steps: given twice"),
         (

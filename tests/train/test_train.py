@@ -176,6 +176,11 @@ def test_missing_sections_are_named(tmp_path: Path) -> None:
         train(Recipe.load(path), tmp_path / "run", cpu=True)
 
 
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"recipe.yaml: cannot be written"):
+        train(Recipe.load(write_recipe(tmp_path)), "/proc/self", cpu=True)  # which nobody can, root neither
+
+
 def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
     recipe = Recipe.load(write_recipe(tmp_path))
     train(recipe, tmp_path / "run", cpu=True)

@@ -24,7 +24,7 @@ from tokkit.data.base import mixed
 from tokkit.data.captions import Captioned
 from tokkit.data.loader import batches
 from tokkit.errors import InputError, TokkitError
-from tokkit.files import make_folder
+from tokkit.files import make_folder, replacing
 from tokkit.metrics.codebook_usage import CodebookUsage
 from tokkit.modalities.base import FieldBatch
 from tokkit.recipe import Recipe, specs
@@ -150,7 +150,8 @@ class Run:
         main = self.accelerator.is_main_process
         if main:
             make_folder(self.out)
-            (self.out / RECIPE_FILE).write_text(self.recipe.to_yaml(), encoding="utf-8")
+            with replacing(self.out / RECIPE_FILE) as part:
+                part.write_text(self.recipe.to_yaml(), encoding="utf-8")
             self.metrics_file = MetricsFile(self.out, self.step)
         if self.options.trackers:
             self.accelerator.init_trackers(self.recipe.name)
