@@ -96,7 +96,9 @@ def read(path: str | Path, problems: Problems) -> Node:
     base = node.value.pop("base", None)
     if base is None:
         return node
-    below = _read_one(path.parent / str(base.value), problems, asked=base.where)
+    if not isinstance(base.value, str):
+        raise RecipeError([f"{base.where}: base: expected the path of a recipe, got {_describe(base)}"])
+    below = _read_one(path.parent / base.value, problems, asked=base.where)
     deeper = below.value.pop("base", None)
     if deeper is not None:
         problems.add(deeper.where, "base", f"a base cannot have a base itself, and {base.value} does")

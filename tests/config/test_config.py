@@ -126,6 +126,8 @@ def test_a_base_is_joined_key_by_key_one_level_deep(tmp_path: Path) -> None:
     )
     assert recipe.quantizer.options == {"bits": 4}  # type: ignore[attr-defined]
     assert (recipe.name, recipe.section("train").steps, recipe.section("train").lr) == ("above", 7, 1e-4)
+    for given, said in (("[above.yaml]", "a list"), ("", "nothing"), ("3", "3")):
+        assert problems(tmp_path, f"base: {given}\n")[0].endswith(f"base: expected the path of a recipe, got {said}")
     deeper = write(tmp_path, "base: above.yaml\n", "deeper.yaml")
     with pytest.raises(RecipeError, match="a base cannot have a base itself"):
         Recipe.load(deeper)
