@@ -1,5 +1,6 @@
 """Codes as ids of one vocabulary, and back."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -79,6 +80,12 @@ def test_generated_ids_take_the_template_of_one_sample():
 def test_wrong_ids(ids, message):
     with pytest.raises(InputError, match=message):
         make_tokens(2, (3, 7)).unflatten(torch.tensor(ids))
+
+
+@pytest.mark.parametrize("ids", [[[0, 3]], np.zeros((2, 4), np.int64)])
+def test_ids_that_are_no_tensor_are_refused_by_their_type(ids):
+    with pytest.raises(InputError, match=f"ids must be a tensor.* got {type(ids).__name__}"):
+        make_tokens(2, (3, 7)).unflatten(ids)
 
 
 def test_one_row_without_bos_is_refused():

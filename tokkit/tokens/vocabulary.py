@@ -78,12 +78,15 @@ def unflatten_codes(ids: torch.Tensor, codebook_sizes: tuple[int, ...], *, offse
     none of: give it without).
 
     Raises:
-        InputError: the length is not N·Q, or an id is not of the level that its place in the sequence asks for.
+        InputError: the ids are no tensor of int64, the length is not N·Q, or an id is not of the level that its place in the
+            sequence asks for.
     """
     import torch
 
     check_vocabulary(codebook_sizes, offset)
     levels = len(codebook_sizes)
+    if not isinstance(ids, torch.Tensor):
+        raise InputError(f"ids must be a tensor, int64 [..., L], got {type(ids).__name__}; torch.as_tensor makes one")
     if ids.ndim < 1 or ids.dtype != torch.int64:
         raise InputError(f"ids must be int64 [..., L], got {ids.dtype} {list(ids.shape)}")
     if ids.numel() and bool((ids[..., 0] == bos_id(codebook_sizes, offset)).all()):
