@@ -53,6 +53,15 @@ def test_odd_sizes_one_frame_grey_and_fractional_rates(tmp_path: Path) -> None:
     assert torch.equal(grey.read(tmp_path / "g.mkv").values, values[:1]), "three equal channels have that luma"
 
 
+def test_a_folder_without_frames_says_what_one_needs(tmp_path: Path) -> None:
+    for missing in ("empty", "with a video"):
+        (tmp_path / missing).mkdir()
+    (tmp_path / "with a video" / "a.mp4").write_bytes(b"")
+    for folder in tmp_path.iterdir():
+        with pytest.raises(InputError, match=f"{folder.name}: no folder of frames, which has pictures at its top"):
+            Video().read(folder)
+
+
 def test_folders_of_frames(tmp_path: Path) -> None:
     values, folder = moving(12, 8, 8), tmp_path / "frames"
     video().write(folder, values)
