@@ -56,6 +56,33 @@ def test_one_bad_file_does_not_stop_the_others(work: Path, tmp_path: Path) -> No
     assert (tmp_path / "out" / "y.tok").exists()
 
 
+def test_no_rate_is_told_where_nothing_was_written(work: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    done = CliRunner().invoke(app, ["encode", str(work / "model"), str(work / "cat.png"), "-o", str(tmp_path / "file" / "cat.tok")])
+    assert "0 encoded: " in done.output
+
+
+@pytest.mark.parametrize(("modality", "unit"), [("video", "pixel"), ("mesh", "shape")])
+def test_the_rate_is_told_in_the_unit_of_the_modality(modality: str, unit: str, tmp_path: Path) -> None:
+    if modality == "video":
+        network = {"width": 8, "multipliers": (1, 2), "time": (2,), "dim": 8}
+        parts = tokkit.build("encoder", "causal3d", **network), tokkit.build("decoder", "causal3d", **network)
+        source = tmp_path / "frames"
+        source.mkdir()
+        Image.new("RGB", (8, 8)).save(source / "0.png")
+    else:
+        network = {"width": 16, "depth": 2, "heads": 2}
+        parts = tokkit.build("encoder", "points", num_tokens=4, **network), tokkit.build("decoder", "vecset", **network)
+        source = tmp_path / "cloud.npy"
+        np.save(source, np.random.default_rng(0).normal(size=(64, 3)))
+    model = tokkit.Tokenizer(
+        modality=modality, encoder=parts[0], quantizer=tokkit.build("quantizer", "fsq", levels=(4, 4)), decoder=parts[1]
+    )
+    model.save(tmp_path / "model")
+    done = CliRunner().invoke(app, ["encode", str(tmp_path / "model"), str(source), "-o", str(tmp_path / "one.tok")])
+    assert f" bit/{unit}: " in done.output
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

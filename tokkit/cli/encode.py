@@ -75,7 +75,7 @@ def encode_command(
     told = [f"{summary.done} encoded"]
     if summary.skipped:
         told.append(f"{summary.skipped} there already")
-    if summary.positions:
-        unit = {"image": "pixel", "audio": "sample"}.get(tokenizer.modality.name, "position")
+    if summary.done and summary.positions:  # what could not be written was counted too
+        unit = {"image": "pixel", "video": "pixel", "audio": "sample", "mesh": "shape"}.get(tokenizer.modality.name, "position")
         told.append(f"{summary.payload_bits / summary.positions:.4g} bit/{unit}")
     finish(f"{', '.join(told)}: {out}", summary.failures)
