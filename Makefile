@@ -10,7 +10,7 @@ install: $(STAMP)
 
 $(STAMP): pyproject.toml setup.py constraints.txt $(wildcard tokkit/ops/codebook_lookup/*.[ch])
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
-	$(PIP) install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[test,cpu,tracking]"
+	$(PIP) install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[test,cpu,tracking,export]"
 	touch $(STAMP)
 
 test: install lint

@@ -18,7 +18,7 @@ ROWS = [
     {"data", "prefixes", "search", "streaming"},
     {"recipe", "encoding"},
     {"tokenizer"},
-    {"chunking", "footage"},
+    {"chunking", "footage", "export"},
     {"train", "bulk", "evaluate"},
     {"bench", "prior"},
     {"cli"},

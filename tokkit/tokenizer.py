@@ -227,6 +227,12 @@ class Tokenizer(nn.Module):
             latents, grid = self.encoder(values)
             return self.quantizer(self.to_quantizer(latents), grid).codes, grid
 
+    def values_of(self, codes: Tensor, grid: Grid) -> Tensor:
+        """[B, C, *spatial] in the public range and padded, of codes [B, N, Q] on the device: the inverse of `codes_of`, for no field."""
+        with autocast(self.device, self.precision):
+            decoded = self._decode_latents(self.quantizer.lookup(codes, grid), grid)
+        return self.modality.denormalize(decoded.float())
+
     def _decode_latents(self, latents: Tensor, grid: Grid) -> Tensor:
         """[B, N, D] of the quantizer to [B, C, *spatial] in the networks' range."""
         latents = self.to_decoder(latents.to(self.dtype))
@@ -283,15 +289,15 @@ class Tokenizer(nn.Module):
         if not isinstance(tokens, Tokens):
             raise InputError(f"decode takes Tokens, got a {type(tokens).__name__}; Tokens.load reads a file, Tokens(codes=...) holds codes")
         self.check_header(tokens.header)
-        with autocast(self.device, self.precision):
-            decoded = self._decode_latents(self.quantizer.lookup(tokens.codes.to(self.device), tokens.grid), tokens.grid)
-            if isinstance(self.decoder, FieldDecoder):
+        codes = tokens.codes.to(self.device)
+        if isinstance(self.decoder, FieldDecoder):
+            with autocast(self.device, self.precision):
+                decoded = self._decode_latents(self.quantizer.lookup(codes, tokens.grid), tokens.grid)
                 surfaces = (self.modality.surface(field, device=self.device) for field in self.decoder.fields(decoded))
                 return [self.modality.restore(surface, extras) for surface, extras in zip(surfaces, tokens.extras, strict=True)]
-        values = self.modality.denormalize(decoded.float())
         return [
             self.modality.restore(crop(sample, size) if size else sample, extras)
-            for sample, size, extras in zip(values, tokens.sizes, tokens.extras, strict=True)
+            for sample, size, extras in zip(self.values_of(codes, tokens.grid), tokens.sizes, tokens.extras, strict=True)
         ]
 
     def check_header(self, header: TokenHeader) -> None:

@@ -16,6 +16,7 @@ from tokkit.cli.decode import decode_command
 from tokkit.cli.demo import demo_command
 from tokkit.cli.encode import encode_command
 from tokkit.cli.eval import eval_command
+from tokkit.cli.export import export_command
 from tokkit.cli.inspect import inspect_command
 from tokkit.cli.list import list_command
 from tokkit.cli.prepare import prepare_command
@@ -63,6 +64,7 @@ app.add_typer(bench_app, name="bench")
 app.add_typer(prior_app, name="prior")
 app.command("prepare")(prepare_command)
 app.command("demo")(demo_command)
+app.command("export")(export_command)
 app.command("list")(list_command)
 app.command("inspect")(inspect_command)
 

@@ -74,7 +74,7 @@ class PointsEncoder(Encoder):
             chosen = farthest_points(rows[..., :3].float(), self.num_tokens)
             tokens = features.gather(1, chosen.unsqueeze(-1).expand(-1, -1, features.shape[-1]))
         else:
-            tokens = self.queries.to(features.dtype).expand(len(inputs), -1, -1)
+            tokens = self.queries.to(features.dtype).expand(inputs.shape[0], -1, -1)
         for attend, work in zip(self.attends, self.works, strict=True):
             tokens = work(attend(tokens, features))
         return Latents(tokens, ())

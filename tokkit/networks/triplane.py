@@ -91,7 +91,7 @@ class TriplaneDecoder(FieldDecoder):
         if given > self.num_tokens:
             raise InputError(f"decoder triplane: got {given} latents, and it was built for at most num_tokens={self.num_tokens}")
         latents = latents + self.positions[:given].to(latents.dtype)
-        planes = self.attend(self.planes.to(latents.dtype).expand(len(latents), -1, -1), latents)
+        planes = self.attend(self.planes.to(latents.dtype).expand(latents.shape[0], -1, -1), latents)
         planes = self.project(self.work(torch.cat([latents, planes], 1))[:, given:])
         maps = planes.unflatten(1, (3, self.cells, self.cells)).movedim(-1, 2).flatten(0, 1)  # [3B, C, cells, cells]
         return self.upsample(maps).unflatten(0, (-1, 3))

@@ -74,7 +74,7 @@ class ViT1DEncoder(Encoder):
         check_size("encoder vit1d", inputs.shape[2:], self.rank, self.stride)
         grid = tuple(size // self.stride for size in inputs.shape[2:])
         patches = self.patchify(inputs)
-        registers = self.registers.to(patches.dtype).expand(len(inputs), -1, -1)
+        registers = self.registers.to(patches.dtype).expand(inputs.shape[0], -1, -1)
         mask = register_mask(self.num_tokens, patches.shape[1], patches.device) if self.causal else None
         tokens = self.transformer(torch.cat([registers, patches], 1), grid, mask)
         return Latents(tokens[:, : self.num_tokens], grid)
@@ -138,7 +138,7 @@ class ViT1DDecoder(Decoder):
             raise InputError(f"decoder vit1d: got {given} latents, and it was built for at most num_tokens={self.num_tokens}")
         placed = latents + self.positions[:given].to(latents.dtype)
         cells = math.prod(grid)
-        masks = self.mask_token.to(latents.dtype).expand(len(latents), cells, -1)
+        masks = self.mask_token.to(latents.dtype).expand(latents.shape[0], cells, -1)
         tokens = self.transformer(torch.cat([placed, masks], 1), grid)
         return self.unpatchify(tokens[:, given:], grid)
 

@@ -113,7 +113,7 @@ class Nested(Quantizer):
         missing = self.num_latents - latents.shape[1]
         if not missing:
             return latents
-        return torch.cat([latents, self.mask_token.to(latents.dtype).expand(len(latents), missing, -1)], dim=1)
+        return torch.cat([latents, self.mask_token.to(latents.dtype).expand(latents.shape[0], missing, -1)], dim=1)
 
     def draw_lengths(self, batch: int) -> Tensor:
         """[batch] int64, a number of tokens to keep for each sample."""
