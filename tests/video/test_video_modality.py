@@ -58,7 +58,7 @@ def test_a_folder_without_frames_says_what_one_needs(tmp_path: Path) -> None:
         (tmp_path / missing).mkdir()
     (tmp_path / "with a video" / "a.mp4").write_bytes(b"")
     for folder in tmp_path.iterdir():
-        with pytest.raises(InputError, match=f"{folder.name}: no folder of frames, which has pictures at its top"):
+        with pytest.raises(InputError, match=f"{folder.name}: a folder, but not of frames, which has pictures at its top"):
             Video().read(folder)
 
 

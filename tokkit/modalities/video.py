@@ -143,7 +143,7 @@ class Video(Modality):
             files = _frame_files(Path(file))
             return _grouped(self._pictures(files)), (float(self.frame_rate or DEFAULT_RATE),)
         if isinstance(file, str | Path) and Path(file).is_dir():
-            raise InputError(f"{file}: no folder of frames, which has pictures at its top and no video; expected one, or a file")
+            raise InputError(f"{file}: a folder, but not of frames, which has pictures at its top and no video")
         pieces = self._open_blocks(file, name)
         rate = next(pieces)
         assert isinstance(rate, Fraction)
