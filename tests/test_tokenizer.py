@@ -183,3 +183,8 @@ def test_what_is_not_tokens_is_not_decoded(bad: object) -> None:
 def test_inputs_that_cannot_be_encoded(bad: object) -> None:
     with pytest.raises(InputError):
         tokenizer().encode(bad)
+
+
+def test_write_refuses_what_is_no_tensor(tmp_path):
+    with pytest.raises(InputError, match="write takes a tensor, got a ndarray"):
+        tokenizer().write(tmp_path / "a.png", torch.zeros(3, 8, 8).numpy())

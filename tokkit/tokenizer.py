@@ -319,8 +319,10 @@ class Tokenizer(nn.Module):
         """Write one reconstruction, [C, *spatial] or [1, C, *spatial]; with `extras=tokens.extras[0]` video gets its frame rate.
 
         Raises:
-            InputError: there are several, or the file exists and `force` is not set.
+            InputError: no tensor, there are several, or the file exists and `force` is not set.
         """
+        if not isinstance(values, Tensor):
+            raise InputError(f"write takes a tensor, got a {type(values).__name__}; torch.as_tensor makes one of an array")
         if values.ndim == self.modality.rank + 2:
             if len(values) != 1:
                 raise InputError(f"write takes one sample and got {len(values)}; write values[i] one by one")
