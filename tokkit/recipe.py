@@ -12,11 +12,11 @@ import torch
 import yaml
 from pydantic import Field
 
-from tokkit import config
+from tokkit import config, registry
 from tokkit.config import Where
 from tokkit.data.base import Source
 from tokkit.errors import RecipeError, TokkitError
-from tokkit.losses.base import Discriminator, Loss
+from tokkit.losses.base import Discriminator, Loss, Weight
 from tokkit.metrics.base import Metric
 from tokkit.modalities.base import Modality
 from tokkit.networks.base import Decoder, Encoder
@@ -25,7 +25,6 @@ from tokkit.registry import Spec
 
 Positive = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[int, Field(ge=0)]
-Weight = Annotated[float, Field(ge=0)]
 Rate = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
@@ -196,6 +195,7 @@ class Recipe:
             balanced = options.get("train") is not None and options["train"].balancer is not None
             if balanced and options.get("adversarial") is not None and options["adversarial"].adaptive:
                 problems.add(places["adversarial"], "adversarial.adaptive", "train.balancer weighs the losses already; leave one out")
+            _check_judges(options, places, problems)
             for part in ("modality", "encoder", "quantizer", "decoder"):
                 _try_build(options[part], part, places, problems)
         problems.raise_if_any()
@@ -224,6 +224,24 @@ class Recipe:
 def specs(members: Iterable[object]) -> list[Spec]:
     """The members of a list of components, such as `recipe.losses`, to build."""
     return [cast(Spec, member) for member in members]
+
+
+def _check_judges(options: dict[str, Any], places: dict[str, Where], problems: config.Problems) -> None:
+    """What judges is for the modality: found out now, not at the first look or the first step with discriminators."""
+    modality = options["modality"].name
+    rank = registry.get("modality", modality).rank  # type: ignore[attr-defined]
+    evaluated, adversarial = options.get("evaluate"), options.get("adversarial")
+    for index, metric in enumerate(specs(evaluated.metrics) if evaluated is not None else ()):
+        judged = getattr(registry.get("metric", metric.name), "modality", modality)
+        if judged != modality:
+            path = f"evaluate.metrics.{index}"
+            problems.add(places[path], path, f"{metric.name} judges the modality {judged}, not {modality}; `tokkit list metric` has more")
+    for index, judge in enumerate(specs(adversarial.discriminators) if adversarial is not None else ()):
+        ranks = registry.get("discriminator", judge.name).ranks  # type: ignore[attr-defined]
+        if ranks and rank not in ranks:
+            path = f"adversarial.discriminators.{index}"
+            axes = " or ".join(map(str, ranks)) + (" spatial axis" if ranks == (1,) else " spatial axes")
+            problems.add(places[path], path, f"{judge.name} judges samples of {axes}, and {modality} has {rank}")
 
 
 def _try_build(spec: Spec, path: str, places: dict[str, Where], problems: config.Problems) -> None:

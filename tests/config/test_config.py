@@ -85,6 +85,14 @@ trian: {}
             ("train:", "adversarial: {discriminators: []}\ntrain:"),
             "r.yaml:7:14: adversarial: discriminators: at least one, or no section `adversarial`",
         ),
+        (
+            ("train:", "adversarial: {discriminators: [patch, mpd]}\ntrain:"),
+            "r.yaml:7:39: adversarial.discriminators.1: mpd judges samples of 1 spatial axis, and image has 2",
+        ),
+        (
+            ("train:", "evaluate: {metrics: [psnr, si_sdr]}\ntrain:"),
+            "r.yaml:7:28: evaluate.metrics.1: si_sdr judges the modality audio, not image; `tokkit list metric` has more",
+        ),
         (("steps: 10, ", ""), "r.yaml:7:8: train.steps: required, missing"),
         (("steps: 10", "steps: 10, steps: 11"), "r.yaml:7:20: train.steps: given twice"),
         (

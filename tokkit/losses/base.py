@@ -87,9 +87,11 @@ class Discriminator(nn.Module):
     Attributes:
         per_sample: whether what it says of a sample depends on nothing else in its batch: then targets and reconstructions may pass it
             together.
+        ranks: numbers of spatial axes that it can judge; any when empty.
     """
 
     kind: ClassVar[str] = "discriminator"
+    ranks: ClassVar[tuple[int, ...]] = ()
     per_sample: bool = False
 
     def forward(self, inputs: Tensor) -> list[list[Tensor]]:

@@ -20,6 +20,7 @@ SLOPE = 0.1
 class MultiPeriod(Discriminator):
     """For each period p, 2D convolutions over the sound laid out in rows of p samples (https://arxiv.org/abs/2010.05646)."""
 
+    ranks = (1,)
     per_sample = True
 
     def __init__(

@@ -27,6 +27,7 @@ class MultiBand(Discriminator):
     Real and imaginary part are its two channels. Frames are centred on the sound, where DAC's own pads by (window - hop) / 2.
     """
 
+    ranks = (1,)
     per_sample = True
 
     def __init__(self, *, channels: Positive = 1, windows: tuple[int, ...] = (2048, 1024, 512), width: Positive = 32):
@@ -52,6 +53,7 @@ class MultiBand(Discriminator):
 class MultiScaleStft(Discriminator):
     """2D convolutions, dilated in time, over complex spectrograms of several scales (EnCodec, https://arxiv.org/abs/2210.13438)."""
 
+    ranks = (1,)
     per_sample = True
 
     def __init__(self, *, channels: Positive = 1, windows: tuple[int, ...] = (2048, 1024, 512, 256, 128), width: Positive = 32):

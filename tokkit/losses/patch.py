@@ -20,6 +20,8 @@ class PatchDiscriminator(Discriminator):
     Of video it judges every frame by itself, or, with `rank` 3, how frames follow each other.
     """
 
+    ranks = (2, 3)
+
     def __init__(
         self,
         *,

@@ -24,6 +24,8 @@ class StyleGANDiscriminator(Discriminator):
     No norms, so it goes with the R1 penalty. Pictures may have any size; the minibatch deviation makes logits depend on the batch.
     """
 
+    ranks = (2,)
+
     def __init__(self, *, channels: int = 3, width: int = 64, multipliers: tuple[int, ...] = (1, 2, 4, 8, 8)):
         """
         Args:
