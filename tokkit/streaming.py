@@ -117,7 +117,8 @@ class Stream:
         rank, channels = self._encoder.rank, self._encoder.channels
         if not isinstance(samples, Tensor) or not samples.is_floating_point():
             what = samples.dtype if isinstance(samples, Tensor) else type(samples).__name__
-            raise InputError(f"stream: a piece is a float tensor in the public range, got {what}; divide 16-bit numbers by 32768")
+            scale = "divide 8-bit frames by 255, 16-bit sound by 32768"
+            raise InputError(f"stream: a piece is a float tensor in the public range, got {what}; {scale}")
         samples = samples.unsqueeze(0) if samples.ndim == rank + 1 else samples
         if samples.ndim != rank + 2 or samples.shape[1] != channels:
             axes = ", ".join(["n", "H", "W"][:rank])
