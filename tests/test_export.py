@@ -20,7 +20,7 @@ from tokkit.export import export
 ORDERED = {"num_tokens": 4, "patch": 4, "width": 16, "depth": 1, "heads": 2}
 PARTS: dict[str, tuple[str, dict[str, Any], dict[str, Any], tuple[int, ...]]] = {
     "levels in a map of weights": ("dac", {"width": 16, "strides": (2, 4)}, {"name": "rvq", "dim": 64, "levels": 3, "code_dim": 4}, (64,)),
-    "levels looked up together": ("conv", {}, {"name": "rvq", "dim": 8, "levels": 3}, (16, 24)),
+    "levels looked up together": ("vit", {}, {"name": "rvq", "dim": 8, "levels": 3}, (16, 24)),
     "signs": ("causal3d", {}, {"name": "binary", "bits": 16}, (5, 16, 16)),
     "ordered tokens": ("vit1d", ORDERED, {"name": "nested", "num_tokens": 4}, (8, 12)),
 }
