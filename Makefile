@@ -13,8 +13,9 @@ $(STAMP): pyproject.toml setup.py constraints.txt $(wildcard tokkit/ops/codebook
 	$(PIP) install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[test,cpu,tracking,export]"
 	touch $(STAMP)
 
+# A thread each for the two workers: with more, threads wait for each other and small tensors take ten times as long.
 test: install lint
-	$(VENV)/bin/python -m pytest -m "not gpu" -n 2 --dist loadfile --durations=10
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -m "not gpu" -n 2 --dist loadfile --durations=10
 
 lint: install
 	$(VENV)/bin/ruff check .
