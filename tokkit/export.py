@@ -183,7 +183,9 @@ def _write(program: torch.export.ExportedProgram, example: Tensor, place: Path, 
     """Write a program and say how to run what was written; None where nothing here can."""
     if format == "torch":
         torch.export.save(program, place)
-        module = torch.export.load(place).module()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a buffer that nothing here writes into
+            module = torch.export.load(place).module()
         return lambda values: module(values)
     if missing := [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]:
         raise InputError(f"export: format onnx needs {' and '.join(missing)}: pip install 'tokkit[export]'")
