@@ -60,7 +60,7 @@ def export(
     Raises:
         InputError: the tokenizer or the size cannot be exported, a file exists, or what was exported does something else.
     """
-    grid, size = _check(tokenizer, tuple(size)), list(size)
+    _check(tokenizer, tuple(size), format)
     out = Path(out)
     files = {part: out / f"{part}{SUFFIX[format]}" for part in parts}
     for target in (*files.values(), out / DESCRIPTION):
@@ -68,23 +68,26 @@ def export(
     plain = _plain(tokenizer)
     values = [_values(tokenizer, batch, size) for batch in BATCHES]
     with torch.inference_mode():
-        codes = [tokenizer.codes_of(tokenizer.modality.normalize(each))[0] for each in values]
-    sides: dict[Part, tuple[nn.Module, list[Tensor]]] = {"encoder": (_Encoder(plain), values), "decoder": (_Decoder(plain, grid), codes)}
+        coded = [tokenizer.codes_of(tokenizer.modality.normalize(each)) for each in values]
+        codes, grid = [each for each, _ in coded], coded[0][1]
+        decoded = [tokenizer.values_of(each, grid) for each in codes] if "decoder" in parts else []
+    sides: dict[Part, tuple[nn.Module, list[Tensor], list[Tensor]]] = {
+        "encoder": (_Encoder(plain), values, codes),
+        "decoder": (_Decoder(plain, grid), codes, decoded),
+    }
     described: dict[str, Any] = {
         "tokenizer": tokenizer.name,
         "fingerprint": tokenizer.fingerprint,
         "modality": tokenizer.modality.name,
         "sample_rate": tokenizer.modality.sample_rate,
-        "size": size,
+        "size": list(size),
         "grid": list(grid),
         "codebook_sizes": list(tokenizer.quantizer.codebook_sizes),
         "format": format,
         "torch": torch.__version__,
     }
     for part, file in files.items():
-        module, inputs = sides[part]
-        with torch.inference_mode():
-            expected = [module(each) for each in inputs]
+        module, inputs, expected = sides[part]
         program = _trace(module, inputs[0].clone(), f"the {part} of {tokenizer.name!r}")
         with replacing(file) as place:
             run = _write(program, inputs[0].clone(), place, format)
@@ -113,8 +116,8 @@ class _Decoder(nn.Module):
         return self.tokenizer.values_of(codes, self.grid)
 
 
-def _check(tokenizer: Tokenizer, size: tuple[int, ...]) -> Grid:
-    """The grid of a size, where the tokenizer can be exported with it."""
+def _check(tokenizer: Tokenizer, size: tuple[int, ...], format: Format) -> None:
+    """Refuse what cannot be exported."""
     if isinstance(tokenizer.decoder, FieldDecoder | GenerativeDecoder):
         kind = "draws with noise" if isinstance(tokenizer.decoder, GenerativeDecoder) else "is asked for points"
         raise InputError(f"export: the decoder of {tokenizer.name!r} {kind}, which is no function of its codes alone")
@@ -124,8 +127,9 @@ def _check(tokenizer: Tokenizer, size: tuple[int, ...]) -> Grid:
         raise InputError(f"export: size={'x'.join(map(str, size))} must be {tokenizer.encoder.rank} positive numbers")
     if (padded := tokenizer.encoder.padded_size(size)) != size:
         raise InputError(f"export: size={'x'.join(map(str, size))} is padded to {'x'.join(map(str, padded))} in encoding; export that")
-    with torch.inference_mode():
-        return tokenizer.codes_of(tokenizer.modality.normalize(_values(tokenizer, 1, size)))[1]
+    missing = [name for name in ("onnx", "onnxscript") if format == "onnx" and importlib.util.find_spec(name) is None]
+    if missing:
+        raise InputError(f"export: format onnx needs {' and '.join(missing)}: pip install 'tokkit[export]'")
 
 
 def _values(tokenizer: Tokenizer, batch: int, size: Sequence[int]) -> Tensor:
@@ -187,8 +191,6 @@ def _write(program: torch.export.ExportedProgram, example: Tensor, place: Path, 
             warnings.simplefilter("ignore")  # of a buffer that nothing here writes into
             module = torch.export.load(place).module()
         return lambda values: module(values)
-    if missing := [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]:
-        raise InputError(f"export: format onnx needs {' and '.join(missing)}: pip install 'tokkit[export]'")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(program, (example,), place, dynamo=True, external_data=False, verbose=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
@@ -88,6 +89,22 @@ def choose(op: str, able: dict[str, str | None], backend: str) -> Choice:
     if (why := able[backend]) is not None:
         raise InputError(f"{op}: backend {backend!r} cannot run: {why}")
     return Choice(backend, "asked for")
+
+
+def fp32_backend(op: str, x: torch.Tensor, backend: str, select: Callable[[Facts, str], Choice]) -> str:
+    """The backend of an op whose kernels compute in fp32: "cpu" in their place where x is float64.
+
+    Raises:
+        InputError: "triton" is named for float64, or what `choose` raises.
+    """
+    import torch
+
+    name = select(facts_of(x), backend).backend
+    if name == "triton" and x.dtype == torch.float64:
+        if backend == "triton":
+            raise InputError(f"{op}: backend 'triton' cannot run: its kernels compute in fp32, x is float64")
+        return "cpu"
+    return name
 
 
 def explain(op: str, x: torch.Tensor, *, backend: str = "auto") -> Backend:

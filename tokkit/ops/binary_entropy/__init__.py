@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from tokkit.errors import InputError
-from tokkit.ops.backends import Choice, Facts, choose, facts_of, is_plain
+from tokkit.ops.backends import Choice, Facts, choose, fp32_backend, is_plain
 from tokkit.ops.binary_entropy import cpu
 from tokkit.ops.binary_entropy.reference import soft_bits_reference
 
@@ -136,12 +136,7 @@ def _soft_bits(x: Tensor, temperature: float, backend: str) -> tuple[Tensor, Ten
 
 
 def _backend(x: Tensor, backend: str) -> str:
-    name = select(facts_of(x), backend).backend
-    if name == "triton" and x.dtype == torch.float64:
-        if backend == "triton":
-            raise InputError("binary_entropy: backend 'triton' cannot run: its kernels compute in fp32, x is float64")
-        return "cpu"
-    return name
+    return fp32_backend("binary_entropy", x, backend, select)
 
 
 def _forward(x: Tensor, temperature: float, name: str) -> tuple[Tensor, Tensor, Tensor]:

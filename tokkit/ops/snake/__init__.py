@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tokkit.errors import InputError
-from tokkit.ops.backends import Choice, Facts, choose, facts_of, is_plain
+from tokkit.ops.backends import Choice, Facts, choose, fp32_backend, is_plain
 from tokkit.ops.snake import cpu
 from tokkit.ops.snake.reference import snake_reference
 
@@ -50,12 +50,7 @@ def select(facts: Facts, backend: str) -> Choice:
 
 
 def _backend(x: Tensor, backend: str) -> str:
-    name = select(facts_of(x), backend).backend
-    if name == "triton" and x.dtype == torch.float64:
-        if backend == "triton":
-            raise InputError("snake: backend 'triton' cannot run: its kernels compute in fp32, x is float64")
-        return "cpu"
-    return name
+    return fp32_backend("snake", x, backend, select)
 
 
 def _forward(x: Tensor, alpha: Tensor, name: str) -> Tensor:
